@@ -1,0 +1,72 @@
+# `make run` and `make test` do everything on a machine that has Python 3.11 and make. `make help` lists the rest.
+
+PYTHON ?= python3.11
+APP_ENV := .venv
+DEV_ENV := .venv-dev
+ARGS ?=
+
+# Written last, so that a broken installation is tried again, and newer than what it was made from, so that nothing is
+# installed twice.
+APP_READY := $(APP_ENV)/.ready
+DEV_READY := $(DEV_ENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test lint format constraints clean distclean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(APP_READY) ## make .venv with what the app needs and nothing more
+
+setup-dev: $(DEV_READY) ## make .venv-dev with what training, tests and checks need too
+
+run: setup ## open the page; options as in make run ARGS="--port 8000"
+	$(APP_ENV)/bin/python app.py $(ARGS)
+
+test: setup-dev ## run the tests; options as in make test ARGS="-k download"
+	$(DEV_ENV)/bin/python -m pytest $(ARGS)
+
+lint: setup-dev ## check style (ruff) and types (mypy)
+	$(DEV_ENV)/bin/ruff check .
+	$(DEV_ENV)/bin/ruff format --check .
+	$(DEV_ENV)/bin/mypy
+
+format: setup-dev ## repair what ruff can
+	$(DEV_ENV)/bin/ruff check --fix .
+	$(DEV_ENV)/bin/ruff format .
+
+constraints: ## resolve requirements*.txt afresh and write constraints.txt
+	rm -rf build/constraints
+	$(call make_env,build/constraints)
+	build/constraints/bin/python -m pip install --quiet -r requirements-dev.txt
+	{ sed -n '/^#/p' constraints.txt; build/constraints/bin/python -m pip freeze | sed 's/+cpu$$//'; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
+
+clean: ## remove caches and what builds leave
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environments too
+	rm -rf $(APP_ENV) $(DEV_ENV)
+
+$(APP_READY): requirements.txt constraints.txt
+	$(call make_env,$(APP_ENV))
+	@echo "Installing what the app needs into $(APP_ENV) (about 1 GB; a minute or two) ..."
+	@$(APP_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.txt
+	@touch $@
+
+$(DEV_READY): requirements.txt requirements-train.txt requirements-dev.txt constraints.txt
+	$(call make_env,$(DEV_ENV))
+	@echo "Installing what training and tests need into $(DEV_ENV) (about 2.5 GB; some minutes) ..."
+	@$(DEV_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	@touch $@
+
+# The pins are for Python 3.11, so another one is refused before pip fails on them in a less readable way.
+define make_env
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 is needed, and '$(PYTHON)' is not one (or is not found)." >&2; \
+		echo "Install Python 3.11, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+		exit 1; }
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
+endef

@@ -1,0 +1,46 @@
+"""Speech emotion recognition: a voice in, one of eight emotions out, with where and how sure.
+
+import ser_core
+
+recognizer = ser_core.load()
+print(recognizer.predict("voice.wav").label)
+"""
+
+from ser_core.audio import Sound
+from ser_core.config import FeatureConfig, Limits
+from ser_core.emotions import EMOTIONS, LABELS, Emotion
+from ser_core.errors import (
+    AudioError,
+    AudioTooLong,
+    BundleError,
+    NoAudio,
+    SerError,
+    UnreadableAudio,
+    UnsupportedAudio,
+)
+from ser_core.prediction import ModelInfo, Prediction, QualityNote, Span, Timings, Window
+from ser_core.recognizer import Recognizer, load
+
+__all__ = [
+    "EMOTIONS",
+    "LABELS",
+    "AudioError",
+    "AudioTooLong",
+    "BundleError",
+    "Emotion",
+    "FeatureConfig",
+    "Limits",
+    "ModelInfo",
+    "NoAudio",
+    "Prediction",
+    "QualityNote",
+    "Recognizer",
+    "SerError",
+    "Sound",
+    "Span",
+    "Timings",
+    "UnreadableAudio",
+    "UnsupportedAudio",
+    "Window",
+    "load",
+]

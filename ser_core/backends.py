@@ -1,0 +1,110 @@
+"""infer(batch) behind one narrow protocol. OpenVINO on the CPU here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_core.config import CONTRACT
+from ser_core.emotions import LABELS
+from ser_core.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import openvino as ov
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the network says of a batch of B windows with T frames each.
+
+    Attributes:
+        logits: float32 (B, 8), in the order of `LABELS`.
+        attention: float32 (B, T / `CONTRACT.attention_stride`), rows at least 0 that sum to 1.
+    """
+
+    logits: npt.NDArray[np.float32]
+    attention: npt.NDArray[np.float32]
+
+
+class Backend(Protocol):
+    """Something that runs the network; safe to call from many threads at once."""
+
+    def infer(self, batch: npt.NDArray[np.float32]) -> Output:
+        """Judge float32 (B, 1, n_mels, T) in [-1, 1], T a multiple of `FeatureConfig.frame_step`."""
+        ...
+
+
+class OpenVinoBackend:
+    """The network compiled by OpenVINO for the CPU.
+
+    A compiled model that is called directly shares one infer request among all callers, which then fail or, worse, get
+    each other's answers. Here each call takes a request of its own from a pool as large as the machine has cores, and
+    waits where all are at work.
+
+    Args:
+        path: an IR (.xml with its .bin beside it) or an ONNX file.
+        n_mels: bands that the features have.
+
+    Raises:
+        BundleError: OpenVINO can't read or compile it, or its inputs and outputs aren't those of the contract.
+    """
+
+    def __init__(self, path: Path, n_mels: int) -> None:
+        import openvino as ov
+
+        try:
+            model = ov.Core().read_model(path)
+            _check(model, path, n_mels)
+            # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
+            compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(
+                f"OpenVINO {ov.__version__} can't load {path.name} ({reason}). Export the model again with this version, "
+                "or use another precision of it."
+            ) from error
+        self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
+        for _ in range(os.cpu_count() or 1):
+            self._requests.put(compiled.create_infer_request())
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[ov.InferRequest]:
+        request = self._requests.get()
+        try:
+            yield request
+        finally:
+            self._requests.put(request)
+
+    def infer(self, batch: npt.NDArray[np.float32]) -> Output:
+        """See `Backend.infer`."""
+        with self._request() as request:
+            outputs = request.infer({CONTRACT.input: batch})
+            # Copied while the request is still ours: its buffers are the next caller's.
+            return Output(np.array(outputs[CONTRACT.logits]), np.array(outputs[CONTRACT.attention]))
+
+
+def _check(model: ov.Model, path: Path, n_mels: int) -> None:
+    inputs = {name for port in model.inputs for name in port.names}
+    outputs = {name for port in model.outputs for name in port.names}
+    if CONTRACT.input not in inputs or not {CONTRACT.logits, CONTRACT.attention} <= outputs:
+        raise BundleError(
+            f"{path.name} has the inputs {sorted(inputs)} and the outputs {sorted(outputs)}; this version needs "
+            f"{CONTRACT.input!r} and {CONTRACT.logits!r}, {CONTRACT.attention!r}. Export the model again."
+        )
+    bands, classes = model.input(CONTRACT.input).partial_shape[2], model.output(CONTRACT.logits).partial_shape[1]
+    if (bands.is_static and bands.get_length() != n_mels) or (
+        classes.is_static and classes.get_length() != len(LABELS)
+    ):
+        raise BundleError(
+            f"{path.name} takes {bands} mel bands and answers {classes} emotions; this version's features have {n_mels} "
+            f"bands and it knows {len(LABELS)} emotions. Export the model again."
+        )

@@ -1,0 +1,204 @@
+"""A model on disk: weights, labels, feature config, metrics, versions and checksums in one folder; read, write, verify."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+from ser_core.config import FeatureConfig
+from ser_core.emotions import LABELS
+from ser_core.errors import BundleError
+from ser_core.prediction import Precision
+
+SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+METRICS = "metrics.json"
+MODEL_FILES: dict[Precision, tuple[str, ...]] = {
+    "fp32": ("model.onnx",),
+    "fp16": ("model-fp16.xml", "model-fp16.bin"),
+    "int8": ("model-int8.xml", "model-int8.bin"),
+}
+"""The files of each precision; the first is the one that OpenVINO is given. ONNX is the portable source of the others."""
+
+MAX_BYTES = 12 * 1024 * 1024
+"""The most that all files of a bundle may hold together."""
+
+BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "model"
+"""The copy that comes with the project."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From logits to an answer.
+
+    Attributes:
+        temperature: what logits are divided by before the softmax (Guo et al. 2017, arXiv:1706.04599), above 0.
+        uncertain_below: the confidence in [0, 1] under which an answer is `uncertain`.
+    """
+
+    temperature: float
+    uncertain_below: float
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of the bundle: its SHA-256 in hex and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Attributes:
+        folder: where it lies.
+        name, version: of the model.
+        precision: the default one.
+        features: how its input is made.
+        calibration: how its logits are read.
+        licence: of the weights, an SPDX identifier.
+        training: recipe, corpora and versions that it was made with.
+        files: all files beside the manifest.
+        revision: SHA-256 of the manifest in hex; names this very bundle.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    precision: Precision
+    features: FeatureConfig
+    calibration: Calibration
+    licence: str
+    training: dict[str, Any]
+    files: dict[str, FileRecord]
+    revision: str
+
+    def model_path(self, precision: Precision) -> Path:
+        """The file of a precision that OpenVINO is given. Raises BundleError where the bundle lacks it."""
+        if precision not in get_args(Precision):
+            raise BundleError(f"No precision is called {precision!r}; there are {', '.join(get_args(Precision))}.")
+        names = MODEL_FILES[precision]
+        if not set(names) <= set(self.files):
+            raise BundleError(f"The model in {self.folder} has no {precision} weights ({', '.join(names)}).")
+        return self.folder / names[0]
+
+    def metrics(self) -> dict[str, Any]:
+        """What was measured of this model, see `train.metrics`."""
+        metrics: dict[str, Any] = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        return metrics
+
+
+def read(folder: Path) -> Bundle:
+    """Read and verify a bundle.
+
+    Raises:
+        BundleError: there is none, it is damaged or incomplete, or it doesn't fit this version; the message names both
+            sides.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise BundleError(f"There is no model in {folder}: it has no {MANIFEST}. Name the folder of an exported model.")
+    text = manifest.read_bytes()
+    try:
+        stored = json.loads(text)
+        if stored["schema_version"] != SCHEMA_VERSION:
+            raise BundleError(
+                f"The model in {folder} has manifest version {stored['schema_version']}, this version reads "
+                f"{SCHEMA_VERSION}. Export the model again, or use the version it was made with."
+            )
+        if tuple(stored["labels"]) != LABELS:
+            raise BundleError(
+                f"The model in {folder} knows {', '.join(stored['labels'])}; this version knows {', '.join(LABELS)}, in "
+                "this order. Use a model that was trained for these."
+            )
+        bundle = Bundle(
+            folder=folder,
+            name=stored["name"],
+            version=stored["version"],
+            precision=stored["precision"],
+            features=FeatureConfig.from_dict(stored["feature_config"]),
+            calibration=Calibration(**stored["calibration"]),
+            licence=stored["licence"],
+            training=stored["training"],
+            files={name: FileRecord(**record) for name, record in stored["files"].items()},
+            revision=hashlib.sha256(text).hexdigest(),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{manifest} can't be read ({error!r}): it is damaged. Export or download it again."
+        ) from error
+    _verify(bundle)
+    return bundle
+
+
+def write(
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    precision: Precision,
+    calibration: Calibration,
+    licence: str,
+    training: dict[str, Any],
+) -> Bundle:
+    """Seal a folder that holds a bundle's files: write the manifest over all of them and verify it.
+
+    Raises:
+        BundleError: a file is missing or all together are too large.
+    """
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name != MANIFEST:
+            files[path.name] = FileRecord(_sha256(path), path.stat().st_size)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "version": version,
+        "precision": precision,
+        "labels": list(LABELS),
+        "feature_config": FeatureConfig().to_dict(),
+        "calibration": dataclasses.asdict(calibration),
+        "licence": licence,
+        "training": training,
+        "files": {name: dataclasses.asdict(record) for name, record in files.items()},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return read(folder)
+
+
+def _verify(bundle: Bundle) -> None:
+    if bundle.features != FeatureConfig():
+        ours, theirs = FeatureConfig().to_dict(), bundle.features.to_dict()
+        differences = ", ".join(f"{key} {theirs[key]} against {ours[key]}" for key in ours if ours[key] != theirs[key])
+        raise BundleError(
+            f"The model in {bundle.folder} was trained on other features than this version makes: {differences}. "
+            "Use the version it was made with, or train again."
+        )
+    needed = {METRICS, *MODEL_FILES[bundle.precision]} if bundle.precision in MODEL_FILES else {METRICS}
+    if absent := needed - set(bundle.files):
+        raise BundleError(f"The model in {bundle.folder} lacks {', '.join(sorted(absent))}. Export it again.")
+    if sum(record.size for record in bundle.files.values()) > MAX_BYTES:
+        raise BundleError(f"The model in {bundle.folder} is larger than {MAX_BYTES // 2**20} MB.")
+    for name, record in bundle.files.items():
+        # A name with a folder in it could lead out of the bundle.
+        if PurePosixPath(name).name != name or "\\" in name or name in {"", ".", ".."}:
+            raise BundleError(f"{MANIFEST} in {bundle.folder} names {name!r}, which is no plain file name.")
+        path = bundle.folder / name
+        if not path.is_file():
+            raise BundleError(f"{name} is missing from the model in {bundle.folder}. Export or download it again.")
+        if path.stat().st_size != record.size or _sha256(path) != record.sha256:
+            raise BundleError(
+                f"{path} isn't the file that {MANIFEST} describes: its checksum or size differs. "
+                "Export or download the model again."
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

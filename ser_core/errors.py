@@ -1,0 +1,34 @@
+"""What can go wrong, as a small tree. Each message is for the person who reads it: what was wrong, what to do next.
+
+One place (`app.py`) maps these to the page, one (`ser_core/__main__.py`) to an exit code.
+"""
+
+from __future__ import annotations
+
+
+class SerError(Exception):
+    """Anything that this library refuses. `str(error)` is a whole sentence that may be shown to a visitor."""
+
+
+class AudioError(SerError):
+    """A sound that can't be used; its children say why."""
+
+
+class NoAudio(AudioError):
+    """There is nothing to read: None, a missing file, a folder, an empty file, an array without samples."""
+
+
+class UnreadableAudio(AudioError):
+    """There are bytes, but no decoder makes sound of them: junk, a truncated header, a file of another kind."""
+
+
+class UnsupportedAudio(AudioError):
+    """Sound that lies outside what is accepted: its rate, its channels, its type, samples that are not numbers."""
+
+
+class AudioTooLong(AudioError):
+    """A sound longer, or a file larger, than the limits in `ser_core.config.Limits`."""
+
+
+class BundleError(SerError):
+    """A model that doesn't fit together or can't be found; the message names both sides of what disagrees."""

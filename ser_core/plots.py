@@ -1,0 +1,215 @@
+"""Pictures of a recording, drawn with NumPy and Pillow: no window system, no global state, safe from many threads."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_core import features
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    from ser_core.config import FeatureConfig
+    from ser_core.features import Waveform
+    from ser_core.prediction import Span
+
+Colour = tuple[int, int, int]
+
+# The picture keeps its own dark ground on a light page and on a dark one, like the display of an instrument.
+GROUND: Colour = (17, 17, 27)
+INK: Colour = (205, 207, 220)
+MARK: Colour = (94, 234, 212)
+
+# Every 32nd colour of matplotlib's "magma" (van der Walt & Smith, CC0): perceptually even, and readable in print.
+_MAGMA = np.array(
+    [
+        (0, 0, 4), (20, 14, 54), (59, 15, 112), (100, 26, 128), (140, 41, 129),
+        (183, 55, 121), (222, 73, 104), (247, 112, 92), (254, 159, 109), (254, 207, 146), (252, 253, 191),
+    ],
+    dtype=np.float64,
+)  # fmt: skip
+
+_MAX_FRAMES_PER_COLUMN = 4
+"""A long recording is drawn from this many frames a column, evenly spaced: time and memory stay bounded."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in pixels. The text is large, since a phone shows the picture at less than half its size.
+
+    Attributes:
+        width, height: the whole picture.
+        left, top, right, bottom: margins around the spectrogram.
+        text: height of the letters.
+    """
+
+    width: int = 880
+    height: int = 460
+    left: int = 92
+    top: int = 54
+    right: int = 24
+    bottom: int = 52
+    text: int = 26
+
+    @property
+    def plot_width(self) -> int:
+        """Columns of the spectrogram."""
+        return self.width - self.left - self.right
+
+    @property
+    def plot_height(self) -> int:
+        """Rows of the spectrogram."""
+        return self.height - self.top - self.bottom
+
+
+LAYOUT = Layout()
+
+
+def spectrogram(samples: Waveform, config: FeatureConfig, sound: Span | None = None, layout: Layout = LAYOUT) -> Image:
+    """The log-mel spectrogram of a recording, with time in seconds and frequency in Hz.
+
+    It is made of the network's own features, but over the whole recording and relative to its loudest bin. What lies
+    outside `sound` is dimmed.
+
+    Args:
+        samples: float32 (n,), mono, at `config.sample_rate`; any n, an empty recording gives an empty picture.
+        config: rates and bands.
+        sound: the span that was judged; None marks nothing.
+        layout: sizes.
+
+    Returns:
+        An RGB picture of (layout.width, layout.height), whatever the recording's length.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    duration_s = samples.size / config.sample_rate
+    picture = Image.new("RGB", (layout.width, layout.height), GROUND)
+    picture.paste(_heat(samples, config, layout), (layout.left, layout.top))
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=layout.text)
+    _frequency_axis(draw, font, config, layout)
+    _time_axis(draw, font, duration_s, layout)
+    if sound is not None and duration_s > 0.0:
+        _mark(picture, font, sound, duration_s, layout)
+    return picture
+
+
+def describe(duration_s: float, sound: Span | None) -> str:
+    """The picture in words, for those who can't see it."""
+    if sound is None:
+        return f"Spectrogram of {duration_s:.1f} seconds of recording, in which no voice was found."
+    return (
+        f"Spectrogram of {duration_s:.1f} seconds of recording: time in seconds from left to right, frequency in Hz "
+        f"from bottom to top. The sound from {sound.start_s:.1f} to {sound.end_s:.1f} seconds is marked; it was judged."
+    )
+
+
+def time_ticks(duration_s: float, most: int = 7) -> list[float]:
+    """Round times from 0 to `duration_s` (seconds), evenly spaced by 1, 2 or 5 times a power of ten, at most `most`."""
+    if duration_s <= 0.0:
+        return [0.0]
+    coarse = duration_s / (most - 1)
+    power = 10.0 ** math.floor(math.log10(coarse))
+    step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= coarse * (1 - 1e-9))
+    return [index * step for index in range(int(duration_s / step + 1e-9) + 1)]
+
+
+def frequency_ticks(config: FeatureConfig) -> list[tuple[int, float]]:
+    """Octaves of 125 Hz inside the bands, as (Hz, height): height 0 is the bottom edge of the picture and 1 its top.
+
+    Mel bands are evenly spaced on the mel scale; band i of n is centred on step i + 1 of the n + 1 steps from `f_min`
+    to `f_max` (librosa.filters.mel), and is a row of the picture around its centre.
+    """
+    import librosa
+
+    low, high = librosa.hz_to_mel([config.f_min, config.f_max])
+    ticks = []
+    for hertz in (125, 250, 500, 1000, 2000, 4000, 8000):
+        step = (float(librosa.hz_to_mel(hertz)) - low) / (high - low) * (config.n_mels + 1)
+        height = (step - 0.5) / config.n_mels
+        if 0.0 <= height <= 1.0 + 1.0 / config.n_mels:
+            ticks.append((hertz, min(float(height), 1.0)))
+    return ticks
+
+
+def _heat(samples: Waveform, config: FeatureConfig, layout: Layout) -> Image:
+    """The coloured spectrogram alone, RGB (plot_width, plot_height)."""
+    from PIL import Image
+
+    if samples.size == 0:
+        return Image.new("RGB", (layout.plot_width, layout.plot_height), _tuple(_MAGMA[0]))
+    hop = max(config.hop_length, math.ceil(samples.size / (layout.plot_width * _MAX_FRAMES_PER_COLUMN)))
+    log_mel = features.log_mel(samples, dataclasses.replace(config, hop_length=hop))
+    grey = Image.fromarray(np.round((log_mel[::-1] + 1.0) * 127.5).astype(np.uint8))
+    grey = grey.resize((layout.plot_width, layout.plot_height), Image.Resampling.BICUBIC)
+    return Image.fromarray(colour_map()[np.asarray(grey)])
+
+
+def colour_map() -> npt.NDArray[np.uint8]:
+    """256 colours from silence to the loudest bin: uint8 (256, 3), sRGB."""
+    levels = np.linspace(0.0, 1.0, 256)
+    anchors = np.linspace(0.0, 1.0, len(_MAGMA))
+    channels = [np.interp(levels, anchors, _MAGMA[:, channel]) for channel in range(3)]
+    return np.round(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def _frequency_axis(draw: ImageDraw, font: ImageFont | FreeTypeFont, config: FeatureConfig, layout: Layout) -> None:
+    bottom = layout.top + layout.plot_height
+    lowest_text = math.inf
+    for hertz, height in frequency_ticks(config):
+        y = round(bottom - height * layout.plot_height)
+        if lowest_text - y < layout.text:  # octaves lie closer together at the low end of the mel scale
+            continue
+        lowest_text = y
+        draw.line([(layout.left - 8, y), (layout.left - 2, y)], fill=INK, width=2)
+        draw.text((layout.left - 14, y), str(hertz), fill=INK, font=font, anchor="rm")
+    draw.text((layout.left - 14, 10), "Hz", fill=INK, font=font, anchor="rt")
+
+
+def _time_axis(draw: ImageDraw, font: ImageFont | FreeTypeFont, duration_s: float, layout: Layout) -> None:
+    bottom, right = layout.top + layout.plot_height, layout.left + layout.plot_width
+    unit_left = right - draw.textlength("seconds", font=font)
+    for time_s in time_ticks(duration_s):
+        x = round(layout.left + (time_s / duration_s if duration_s > 0.0 else 0.0) * layout.plot_width)
+        text = f"{time_s:g}"
+        draw.line([(x, bottom + 2), (x, bottom + 8)], fill=INK, width=2)
+        if x + draw.textlength(text, font=font) / 2 < unit_left - 10:
+            draw.text((x, bottom + 12), text, fill=INK, font=font, anchor="mt")
+    draw.text((right, bottom + 12), "seconds", fill=INK, font=font, anchor="rt")
+
+
+def _mark(picture: Image, font: ImageFont | FreeTypeFont, sound: Span, duration_s: float, layout: Layout) -> None:
+    """Dim what was not judged and draw a bar with a caption over what was."""
+    from PIL import Image, ImageDraw
+
+    left, right = (
+        round(layout.left + min(max(time_s / duration_s, 0.0), 1.0) * layout.plot_width)
+        for time_s in (sound.start_s, sound.end_s)
+    )
+    bottom = layout.top + layout.plot_height
+    for start, end in ((layout.left, left), (right, layout.left + layout.plot_width)):
+        if end > start:
+            box = (start, layout.top, end, bottom)
+            stretch = picture.crop(box)
+            picture.paste(Image.blend(stretch, Image.new("RGB", stretch.size, GROUND), 0.6), box)
+    draw = ImageDraw.Draw(picture)
+    draw.line([(left, layout.top - 6), (right, layout.top - 6)], fill=MARK, width=4)
+    for x in (left, right):
+        draw.line([(x, layout.top - 6), (x, bottom)], fill=MARK, width=2)
+    caption = f"judged: {sound.start_s:.1f} to {sound.end_s:.1f} s"
+    half = draw.textlength(caption, font=font) / 2
+    centre = min(max((left + right) / 2, layout.left + half), layout.left + layout.plot_width - half)
+    draw.text((centre, 10), caption, fill=MARK, font=font, anchor="mt")
+
+
+def _tuple(colour: npt.NDArray[np.float64]) -> Colour:
+    red, green, blue = (round(float(value)) for value in colour)
+    return red, green, blue

@@ -1,0 +1,279 @@
+"""A path or an array in, a Prediction out; safe to call from many threads at once."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_core import audio, bundle, features, quality, windows
+from ser_core.audio import Sound
+from ser_core.config import CONTRACT, FeatureConfig, Limits
+from ser_core.emotions import LABELS
+from ser_core.prediction import ModelInfo, Precision, Prediction, Span, State, Timings, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ser_core.backends import Backend, Output
+    from ser_core.bundle import Bundle, Calibration
+    from ser_core.features import LogMel, Waveform
+
+_BATCH = 32
+"""Windows in one call of the network: enough to keep it busy, few enough that memory doesn't grow with the recording."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A window of a recording, made ready for the network.
+
+    Attributes:
+        span: where it lies on the grid.
+        sound: the sound in it, in seconds of the whole recording; None where there is too little to judge.
+        spectrogram: float32 (n_mels, n_frames), filled up; None like `sound`.
+        sound_s: seconds of sound that trimming left, also where it is too little.
+        peak_dbfs: dB relative to full scale, RMS of its loudest frame.
+    """
+
+    span: Span
+    sound: Span | None
+    spectrogram: LogMel | None
+    sound_s: float
+    peak_dbfs: float
+
+
+def stretches(waveform: Waveform, config: FeatureConfig) -> list[Stretch]:
+    """Cut a recording into windows, trim each, and make its features; what training's evaluation judges too.
+
+    Args:
+        waveform: float32 (n,), mono at `config.sample_rate`.
+        config: rates, grid and bands.
+
+    Returns:
+        At least one, in order of time; each depends on the sound within its own span alone.
+    """
+    return [_stretch(waveform, start, end, config) for start, end in windows.grid(len(waveform), config)]
+
+
+def _stretch(waveform: Waveform, start: int, end: int, config: FeatureConfig) -> Stretch:
+    rate = config.sample_rate
+    trimmed = features.trim(waveform[start:end], config)
+    sound_s = len(trimmed.samples) / rate
+    span = Span(start / rate, end / rate)
+    if sound_s < config.min_sound_s:
+        return Stretch(span, None, None, sound_s, trimmed.peak_dbfs)
+    sound = Span((start + trimmed.start) / rate, (start + trimmed.end) / rate)
+    spectrogram = features.log_mel(trimmed.samples, config)
+    padded = features.pad(spectrogram, features.padded_frames(spectrogram.shape[1], config))
+    return Stretch(span, sound, padded, sound_s, trimmed.peak_dbfs)
+
+
+def infer(backend: Backend, spectrograms: Sequence[LogMel]) -> list[Output]:
+    """Judge spectrograms of any lengths, those of one length together.
+
+    Args:
+        backend: runs the network.
+        spectrograms: float32 (n_mels, n_frames) each.
+
+    Returns:
+        For each its own output, with B = 1, in the same order.
+    """
+    from ser_core.backends import Output
+
+    outputs: dict[int, Output] = {}
+    for length in {spectrogram.shape[1] for spectrogram in spectrograms}:
+        alike = [index for index, spectrogram in enumerate(spectrograms) if spectrogram.shape[1] == length]
+        for first in range(0, len(alike), _BATCH):
+            chosen = alike[first : first + _BATCH]
+            output = backend.infer(np.stack([spectrograms[index] for index in chosen])[:, np.newaxis])
+            for row, index in enumerate(chosen):
+                outputs[index] = Output(output.logits[row : row + 1], output.attention[row : row + 1])
+    return [outputs[index] for index in range(len(spectrograms))]
+
+
+def probabilities(logits: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float64]:
+    """Softmax of `logits / temperature` over the last axis, in double precision so that each row sums to 1."""
+    from scipy.special import softmax
+
+    result: npt.NDArray[np.float64] = softmax(logits.astype(np.float64) / temperature, axis=-1)
+    return result
+
+
+class Recognizer:
+    """Hears which of the eight emotions a voice acts. Made by `load`.
+
+    Args:
+        backend: runs the network.
+        info: which model it is.
+        calibration: how its logits are read.
+        config: how its features are made.
+        limits: which recordings are accepted.
+        metrics: what was measured of the model; {} where nothing was.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        info: ModelInfo,
+        calibration: Calibration,
+        *,
+        config: FeatureConfig | None = None,
+        limits: Limits | None = None,
+        metrics: dict[str, Any] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.info = info
+        self.calibration = calibration
+        self.config = config or FeatureConfig()
+        self.limits = limits or Limits()
+        self.metrics = metrics or {}
+
+    def __repr__(self) -> str:
+        info, mels = self.info, self.config.n_mels
+        return (
+            f"Recognizer({info.name} {info.version} {info.precision} from {info.source}: "
+            f"{CONTRACT.input} (B, 1, {mels}, T) -> {CONTRACT.logits} (B, {len(LABELS)}), "
+            f"{CONTRACT.attention} (B, T / {CONTRACT.attention_stride}))"
+        )
+
+    def read(self, source: str | os.PathLike[str] | npt.ArrayLike | Sound, sample_rate: int | None = None) -> Sound:
+        """Decode what `predict` accepts, within this recogniser's limits; raises what `predict` raises."""
+        if isinstance(source, Sound):
+            return source
+        if source is None or isinstance(source, (str, os.PathLike)):
+            return audio.read(source, sample_rate=self.config.sample_rate, limits=self.limits)
+        return audio.from_array(source, sample_rate, target_rate=self.config.sample_rate, limits=self.limits)
+
+    def predict(
+        self, source: str | os.PathLike[str] | npt.ArrayLike | Sound, sample_rate: int | None = None
+    ) -> Prediction:
+        """Judge a recording.
+
+        Args:
+            source: a file's path, samples of any integer or float dtype as (n,) or (n, channels), or what `read` gave.
+            sample_rate: Hz; needed with samples, ignored otherwise.
+
+        Returns:
+            The answer; `no_speech` for what can be read but holds no voice.
+
+        Raises:
+            AudioError: what can't be read; see `ser_core.errors`.
+        """
+        clock = _Clock()
+        sound = self.read(source, sample_rate)
+        decode_ms = clock.lap()
+        parts = stretches(sound.samples, self.config)
+        features_ms = clock.lap()
+        outputs = iter(infer(self.backend, [part.spectrogram for part in parts if part.spectrogram is not None]))
+        judged = tuple(self._window(part, next(outputs) if part.spectrogram is not None else None) for part in parts)
+        network_ms = clock.lap()
+        notes = quality.notes(
+            sound.samples,
+            sound.sample_rate,
+            peak_dbfs=max(part.peak_dbfs for part in parts),
+            sound_s=max(part.sound_s for part in parts),
+            config=self.config,
+        )
+        quality_ms = clock.lap()
+        voiced = [(window, window.sound) for window in judged if window.sound is not None]
+        joined = np.zeros(0)
+        if voiced:
+            rows = np.array([list(window.probabilities.values()) for window, _ in voiced])
+            joined = windows.join(rows, [span.duration_s for _, span in voiced])
+        state, label, confidence, answer = self._read_out(joined)
+        return Prediction(
+            state=state,
+            label=label,
+            confidence=confidence,
+            probabilities=answer,
+            windows=judged,
+            sound=windows.hull([span for _, span in voiced]) if voiced else None,
+            duration_s=sound.duration_s,
+            notes=notes,
+            timings=Timings(decode_ms, quality_ms, features_ms, network_ms, clock.total()),
+            model=self.info,
+        )
+
+    def warm_up(self) -> None:
+        """Pay for first calls now (imports, compilation, kernels of the common lengths), so that no visitor does."""
+        rate = 48_000
+        for seconds in (1.0, self.config.one_piece_s, self.config.one_piece_s + self.config.window_hop_s):
+            time_s = np.arange(round(seconds * rate)) / rate
+            self.predict((0.1 * np.sin(2 * np.pi * 220.0 * time_s)).astype(np.float32), rate)
+
+    def _window(self, part: Stretch, output: Output | None) -> Window:
+        span, empty = part.span, np.zeros(0)
+        if output is None or part.sound is None:
+            state, label, confidence, answer = self._read_out(empty)
+            return Window(span.start_s, span.end_s, None, state, label, confidence, answer, ())
+        row = probabilities(output.logits[0], self.calibration.temperature)
+        state, label, confidence, answer = self._read_out(row)
+        attention = self._attention(output.attention[0], part.sound.duration_s)
+        return Window(span.start_s, span.end_s, part.sound, state, label, confidence, answer, attention)
+
+    def _attention(self, attention: npt.NDArray[np.float32], sound_s: float) -> tuple[float, ...]:
+        """The attention on the sound alone: what fell on the silence behind it, filled up for the network, is left out."""
+        steps = math.ceil(sound_s * self.config.frame_rate / CONTRACT.attention_stride)
+        own = attention[:steps].astype(np.float64)
+        return tuple((own / own.sum()).tolist())
+
+    def _read_out(self, row: npt.NDArray[np.float64]) -> tuple[State, str | None, float | None, dict[str, float]]:
+        """State, label, confidence and named probabilities of (8,) probabilities, or of none."""
+        if row.size == 0:
+            return "no_speech", None, None, {}
+        answer = dict(zip(LABELS, row.tolist(), strict=True))
+        label = max(answer, key=answer.__getitem__)
+        state: State = "ok" if answer[label] >= self.calibration.uncertain_below else "uncertain"
+        return state, label, answer[label], answer
+
+
+def load(
+    model: str | os.PathLike[str] | None = None, *, precision: Precision | None = None, limits: Limits | None = None
+) -> Recognizer:
+    """Load a model and be ready to answer.
+
+    Args:
+        model: the folder of a bundle; the copy that comes with the project if None.
+        precision: "fp32", "fp16" or "int8"; the bundle's own choice if None.
+        limits: which recordings are accepted; `Limits()` if None.
+
+    Returns:
+        A recogniser that may be called from many threads.
+
+    Raises:
+        BundleError: there is no bundle, it is damaged, or it doesn't fit this version.
+    """
+    from ser_core.backends import OpenVinoBackend
+
+    found: Bundle = bundle.read(Path(model) if model is not None else bundle.BUNDLED)
+    chosen = precision or found.precision
+    info = ModelInfo(
+        name=found.name,
+        version=found.version,
+        source="bundled copy" if model is None else str(model),
+        revision=found.revision,
+        precision=chosen,
+    )
+    backend = OpenVinoBackend(found.model_path(chosen), found.features.n_mels)
+    return Recognizer(backend, info, found.calibration, config=found.features, limits=limits, metrics=found.metrics())
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.started = self.last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Milliseconds since the last lap."""
+        now = time.perf_counter()
+        elapsed, self.last = now - self.last, now
+        return 1000.0 * elapsed
+
+    def total(self) -> float:
+        """Milliseconds since the start."""
+        return 1000.0 * (time.perf_counter() - self.started)

@@ -1,0 +1,79 @@
+"""A real server (`python app.py` in a process of its own) and a real browser (headless Chromium, a fake microphone)."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SPOKEN = ROOT / "assets" / "examples" / "synthetic-loud-and-lively.wav"
+START_S = 90.0
+
+
+def chromium() -> str | None:
+    """The browser's path; None where there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def serving(model: str | None = None) -> Iterator[str]:
+    """`python app.py` on a free loopback port; gives its address and ends it afterwards.
+
+    Raises:
+        RuntimeError: it ended or did not answer in time; the message holds what it printed.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/"
+    command = [sys.executable, "app.py", "--port", str(port), *(["--model", model] if model else [])]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        deadline = time.monotonic() + START_S
+        while not _answers(url):
+            if server.poll() is not None or time.monotonic() > deadline:
+                server.kill()
+                raise RuntimeError(f"{' '.join(command)} did not serve:\n{server.communicate()[0]}")
+            time.sleep(0.2)
+        yield url
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}config", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    """Headless Chromium; its microphone hears `SPOKEN` over and over."""
+    from playwright.sync_api import sync_playwright
+
+    flags = [
+        "--no-sandbox",  # CI runs as root
+        "--disable-background-networking",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={SPOKEN}",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
+        yield browser
+        browser.close()

@@ -1,0 +1,31 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--data",
+        type=Path,
+        default=Path(os.environ["SER_DATA"]) if os.environ.get("SER_DATA") else None,
+        metavar="DIR",
+        help="folder that holds ravdess/ (speech and song); SER_DATA names it too",
+    )
+
+
+@pytest.fixture(scope="session")
+def data_dir(request: pytest.FixtureRequest) -> Path:
+    """The folder of the real corpus. A test is skipped where none is named, and fails where the named one is wrong."""
+    folder: Path | None = request.config.getoption("--data")
+    if folder is None:
+        pytest.skip(
+            "needs the real clips: get them with `python -m train download --to DIR`, then SER_DATA=DIR or --data DIR"
+        )
+    if not (folder / "ravdess").is_dir():
+        pytest.fail(f"{folder} (from --data or SER_DATA) holds no folder ravdess; `python -m train download` makes one")
+    return folder

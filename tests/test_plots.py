@@ -1,0 +1,123 @@
+"""The pictures: what is where, in which colours, for any recording."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from ser_core import plots
+from ser_core.config import FeatureConfig
+from ser_core.prediction import Span
+
+CONFIG = FeatureConfig()
+LAYOUT = plots.LAYOUT
+
+
+def tone(hertz: float, seconds: float = 2.0) -> npt.NDArray[np.float32]:
+    time_s = np.arange(round(seconds * CONFIG.sample_rate)) / CONFIG.sample_rate
+    return (0.5 * np.sin(2.0 * np.pi * hertz * time_s)).astype(np.float32)
+
+
+def heat(samples: npt.NDArray[np.float32], sound: Span | None = None) -> npt.NDArray[np.float64]:
+    """The spectrogram part of the picture as brightness, (plot_height, plot_width)."""
+    picture: npt.NDArray[np.float64] = np.asarray(plots.spectrogram(samples, CONFIG, sound), dtype=np.float64).sum(
+        axis=2
+    )
+    return picture[LAYOUT.top : LAYOUT.top + LAYOUT.plot_height, LAYOUT.left : LAYOUT.left + LAYOUT.plot_width]
+
+
+@pytest.mark.parametrize("hertz", [250, 500, 1000, 2000, 4000])
+def test_a_tone_lies_at_its_tick(hertz: int) -> None:
+    brightest = int(heat(tone(hertz)).mean(axis=1).argmax())
+    height = dict(plots.frequency_ticks(CONFIG))[hertz]
+    band = LAYOUT.plot_height / CONFIG.n_mels
+    assert abs(brightest + 0.5 - (1.0 - height) * LAYOUT.plot_height) <= band
+
+
+def test_a_sound_lies_at_its_time() -> None:
+    samples = np.zeros(4 * CONFIG.sample_rate, dtype=np.float32)
+    samples[CONFIG.sample_rate : 2 * CONFIG.sample_rate] = tone(1000, 1.0)
+    loud = heat(samples).max(axis=0) > 0.5 * heat(samples).max()
+    columns = np.flatnonzero(loud)
+    assert columns[0] / LAYOUT.plot_width * 4.0 == pytest.approx(1.0, abs=0.06)
+    assert columns[-1] / LAYOUT.plot_width * 4.0 == pytest.approx(2.0, abs=0.06)
+
+
+def test_what_was_not_judged_is_dimmed_and_the_span_is_marked() -> None:
+    samples = tone(1000, 4.0)
+    plain, marked = heat(samples), heat(samples, Span(1.0, 3.0))
+    middle = slice(round(LAYOUT.plot_width * 0.3), round(LAYOUT.plot_width * 0.7))
+    edge = slice(0, round(LAYOUT.plot_width * 0.2))
+    assert np.array_equal(plain[:, middle], marked[:, middle])
+    assert marked[:, edge].max() < 0.6 * plain[:, edge].max()
+    picture = np.asarray(plots.spectrogram(samples, CONFIG, Span(1.0, 3.0)))
+    bar = np.flatnonzero((picture[LAYOUT.top - 6] == plots.MARK).all(axis=1))
+    assert (bar[0] - LAYOUT.left) / LAYOUT.plot_width * 4.0 == pytest.approx(1.0, abs=0.02)
+    assert (bar[-1] - LAYOUT.left) / LAYOUT.plot_width * 4.0 == pytest.approx(3.0, abs=0.02)
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 100, 16_000, 16_000 * 600])
+def test_the_picture_has_one_size_for_any_length(n_samples: int) -> None:
+    noise = np.random.default_rng(0).normal(size=n_samples).astype(np.float32) * 0.1
+    picture = plots.spectrogram(noise, CONFIG, Span(0.0, n_samples / CONFIG.sample_rate))
+    assert picture.size == (LAYOUT.width, LAYOUT.height)
+    assert picture.mode == "RGB"
+
+
+def test_silence_and_a_span_beyond_the_end_draw_too() -> None:
+    assert heat(np.zeros(16_000, dtype=np.float32)).max() == plots.colour_map()[0].sum()
+    assert plots.spectrogram(tone(500, 1.0), CONFIG, Span(-1.0, 9.0)).size == (LAYOUT.width, LAYOUT.height)
+
+
+def test_both_axes_carry_text() -> None:
+    ground = np.array(plots.GROUND)
+    picture = np.asarray(plots.spectrogram(tone(500), CONFIG))
+    assert (picture[:, : LAYOUT.left - 12] != ground).any(axis=2).sum() > 500
+    assert (picture[LAYOUT.top + LAYOUT.plot_height + 10 :] != ground).any(axis=2).sum() > 500
+
+
+def test_many_threads_draw_what_one_draws() -> None:
+    samples = [tone(hertz) for hertz in (200, 400, 800, 1600)] * 4
+    alone = [np.asarray(plots.spectrogram(one, CONFIG, Span(0.5, 1.5))) for one in samples]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda one: np.asarray(plots.spectrogram(one, CONFIG, Span(0.5, 1.5))), samples))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "ticks"),
+    [
+        (0.0, [0.0]),
+        (0.3, [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]),
+        (3.4, [0.0, 1.0, 2.0, 3.0]),
+        (6.0, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+        (600.0, [0.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0]),
+    ],
+)
+def test_times_are_round(duration_s: float, ticks: list[float]) -> None:
+    assert plots.time_ticks(duration_s) == pytest.approx(ticks)
+
+
+def test_frequencies_are_octaves_from_bottom_to_top() -> None:
+    ticks = plots.frequency_ticks(CONFIG)
+    assert [hertz for hertz, _ in ticks] == [125, 250, 500, 1000, 2000, 4000, 8000]
+    heights = [height for _, height in ticks]
+    assert heights == sorted(heights)
+    assert heights[-1] == 1.0
+    # 1 kHz is mel 15 (Slaney); 50 Hz is 0.75, 8 kHz is 15 + 27 ln(8) / ln(6.4) = 45.25: step 20.82 of 65.
+    assert heights[3] == pytest.approx((65 * (15 - 0.75) / (45.2455 - 0.75) - 0.5) / 64, abs=1e-4)
+
+
+def test_the_colour_map_grows_brighter_all_the_way() -> None:
+    colours = plots.colour_map().astype(np.float64)
+    assert colours.shape == (256, 3)
+    luminance = colours @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(luminance) >= 0.0).all()
+
+
+def test_the_picture_is_told_in_words() -> None:
+    assert plots.describe(3.44, None) == "Spectrogram of 3.4 seconds of recording, in which no voice was found."
+    assert "from 0.4 to 2.8 seconds" in plots.describe(3.44, Span(0.41, 2.8))

@@ -1,0 +1,44 @@
+"""The command line of training: `python -m train COMMAND --help`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from ser_core.errors import SerError
+
+COMMANDS = {
+    "download": "fetch RAVDESS from Zenodo",
+    "prepare": "read the corpora and compute features once",
+    "fit": "train folds, or the network that ships",
+    "evaluate": "measure the folds' networks on the speakers they never heard",
+    "export": "networks -> ONNX and OpenVINO, checked, as a bundle",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 when it was done, 1 with a message when it could not be, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = sys.argv[1:] if argv is None else argv
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        # Only the asked command is imported: `download --help` needs no torch.
+        if name in arguments[:1]:
+            module = importlib.import_module(f"train.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except SerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was complete is kept", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

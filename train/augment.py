@@ -1,0 +1,139 @@
+"""Training-only changes to spectrograms. Batches are float32 (B, n_mels, T) in [-1, 1], 1 the loudest bin."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ser_core.config import FeatureConfig
+
+_PER_DB = 2.0 / FeatureConfig().dynamic_range_db
+"""Units of a normalised spectrogram per dB."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How much is changed; 0 switches a change off.
+
+    Attributes:
+        tilt_db: dB at the edges of the spectrum, the most by which a random straight line tilts it.
+        noise_floor_probability: share of clips that get a random noise floor.
+        noise_floor_db: dB relative to the loudest bin, lowest and highest floor.
+        time_masks, time_mask_frames: SpecAugment (Park et al. 2019, arXiv:1904.08779), how many and how long at most.
+        mel_masks, mel_mask_bands: the same over mel bands.
+        mixup: alpha of the Beta distribution of Zhang et al. (2018, arXiv:1710.09412).
+        label_smoothing: share of the target spread over a corpus's classes.
+    """
+
+    tilt_db: float = 6.0
+    noise_floor_probability: float = 0.3
+    noise_floor_db: tuple[float, float] = (-80.0, -50.0)
+    time_masks: int = 2
+    time_mask_frames: int = 20
+    mel_masks: int = 2
+    mel_mask_bands: int = 8
+    mixup: float = 0.3
+    label_smoothing: float = 0.1
+
+
+def augment(batch: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Tilt, noise floor, masks, each spectrogram with its own draws; (B, n_mels, T) -> the same shape."""
+    batch = _tilt(batch, config.tilt_db, generator)
+    batch = _noise_floor(batch, config, generator)
+    batch = _mask(batch, config.time_masks, config.time_mask_frames, 2, generator)
+    return _mask(batch, config.mel_masks, config.mel_mask_bands, 1, generator)
+
+
+def targets(emotions: Tensor, classes: Tensor, smoothing: float) -> Tensor:
+    """Smoothed one-hot targets over the classes that each clip's corpus has.
+
+    Args:
+        emotions: int64 (B,), the true class.
+        classes: bool (B, 8), which classes the corpus has.
+        smoothing: share spread evenly over those.
+
+    Returns:
+        float32 (B, 8), rows sum to 1, 0 for classes that the corpus lacks.
+    """
+    spread = classes.float() / classes.sum(dim=1, keepdim=True)
+    return (1.0 - smoothing) * functional.one_hot(emotions, classes.shape[1]) + smoothing * spread
+
+
+def mixup(
+    batch: Tensor, target: Tensor, classes: Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix each clip with another of the batch: spectrograms, targets, and the union of their classes.
+
+    Args:
+        batch: float32 (B, n_mels, T).
+        target: float32 (B, 8).
+        classes: bool (B, 8).
+        alpha: of the Beta distribution; 0 leaves all as it is.
+        rng: of the draws.
+
+    Returns:
+        The three, mixed, in the same shapes.
+    """
+    if alpha <= 0.0:
+        return batch, target, classes
+    size = len(batch)
+    draws = rng.beta(alpha, alpha, size).astype(np.float32)
+    weight = torch.from_numpy(np.maximum(draws, 1.0 - draws)).to(batch.device)
+    partner = torch.from_numpy(rng.permutation(size)).to(batch.device)
+    mixed = torch.lerp(batch[partner], batch, weight[:, None, None])
+    return mixed, torch.lerp(target[partner], target, weight[:, None]), classes | classes[partner]
+
+
+def _uniform(size: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
+    return (torch.rand(size, generator=generator) * (high - low) + low).to(like.device)
+
+
+def _renormalise(batch: Tensor) -> Tensor:
+    return (batch - batch.amax(dim=(1, 2), keepdim=True) + 1.0).clamp_(-1.0, 1.0)
+
+
+def _tilt(batch: Tensor, tilt_db: float, generator: torch.Generator) -> Tensor:
+    if tilt_db <= 0.0:
+        return batch
+    size, n_mels, _ = batch.shape
+    slope = _uniform((size, 1, 1), -tilt_db * _PER_DB, tilt_db * _PER_DB, batch, generator)
+    line = torch.linspace(-1.0, 1.0, n_mels, device=batch.device)[None, :, None]
+    silent = batch <= -1.0
+    # What was clamped stays at the floor: nothing is known of what lay below.
+    return _renormalise(batch + slope * line).masked_fill_(silent, -1.0)
+
+
+def _noise_floor(batch: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Add the power of stationary noise with a random level and slope to the sound; what was filled up stays silent."""
+    if config.noise_floor_probability <= 0.0:
+        return batch
+    size, n_mels, n_frames = batch.shape
+    level = _uniform((size, 1, 1), *config.noise_floor_db, batch, generator)
+    slope = _uniform((size, 1, 1), -5.0, 5.0, batch, generator)
+    line = torch.linspace(-1.0, 1.0, n_mels, device=batch.device)[None, :, None]
+    ripple = torch.randn((size, n_mels, n_frames), generator=generator).to(batch.device) * 2.0
+    noise_db = level + slope * line + ripple
+    signal_db = (batch - 1.0) / _PER_DB
+    nepers = math.log(10.0) / 10.0
+    noisy = torch.logaddexp(signal_db * nepers, noise_db * nepers) / nepers * _PER_DB + 1.0
+    chosen = torch.rand((size, 1, 1), generator=generator).to(batch.device) < config.noise_floor_probability
+    filled_up = batch.amax(dim=1, keepdim=True) <= -1.0
+    return torch.where(chosen & ~filled_up, _renormalise(noisy), batch)
+
+
+def _mask(batch: Tensor, count: int, longest: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Replace `count` random stretches along `dim` by the spectrogram's mean."""
+    size, length = len(batch), batch.shape[dim]
+    mean = batch.mean(dim=(1, 2), keepdim=True)
+    place = torch.arange(length, device=batch.device)
+    for _ in range(count):
+        width = _uniform((size, 1), 0.0, float(longest), batch, generator)
+        start = _uniform((size, 1), 0.0, 1.0, batch, generator) * (length - width)
+        hit = (place >= start) & (place < start + width)
+        batch = torch.where(hit[:, None, :] if dim == 2 else hit[:, :, None], mean, batch)
+    return batch

@@ -1,0 +1,236 @@
+"""`python -m train fit`: folds and recipes -> weights, with a checkpoint after every epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ser_core.config import FeatureConfig
+from ser_core.emotions import EMOTIONS
+from ser_core.errors import SerError
+from train import networks, recipe, splits
+from train.batches import Sampler
+from train.loop import Trainer
+from train.prepare import FeatureCache
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from train.recipe import Recipe
+
+
+class RunError(SerError):
+    """A run that can't start or go on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to be trained: a recipe on one side of a split.
+
+    Attributes:
+        recipe: what to do.
+        fold: whose test speakers stay unheard; None for the network that ships, which hears all.
+        validate: hold out validation speakers as well, and say after every epoch how they are recognised.
+    """
+
+    recipe: Recipe
+    fold: int | None
+    validate: bool = False
+
+    @property
+    def name(self) -> str:
+        """What its folder is called."""
+        return ("all" if self.fold is None else f"fold{self.fold}") + ("-validate" if self.validate else "")
+
+    def folder(self, runs: Path) -> Path:
+        """Where its checkpoint and its weights lie."""
+        return runs / self.recipe.name / self.name
+
+    def split(self, cache: FeatureCache) -> splits.Split:
+        """Its clips, by index into the cache."""
+        chosen = [index for index, clip in enumerate(cache.clips) if clip.corpus in self.recipe.corpora]
+        absent = set(self.recipe.corpora) - {cache.clips[index].corpus for index in chosen}
+        if absent:
+            raise RunError(
+                f"The recipe {self.recipe.name!r} trains on {', '.join(sorted(absent))}, which the features don't hold: "
+                f"run `python -m train prepare --data DIR --corpora {' '.join(self.recipe.corpora)}`."
+            )
+        split = splits.by_speaker(
+            [cache.clips[index] for index in chosen], self.recipe.corpora[0], self.fold, validate=self.validate
+        )
+        sides = (split.train, split.validation, split.test)
+        return splits.Split(*(tuple(chosen[index] for index in side) for side in sides))
+
+
+def train(
+    run: Run, cache: FeatureCache, runs: Path, *, resume: bool = False, max_epochs: int | None = None
+) -> dict[str, Any]:
+    """Train one network, from the start or from its last checkpoint.
+
+    Args:
+        run: what to train.
+        cache: features of all corpora of its recipe.
+        runs: folder of all runs.
+        resume: go on from the checkpoint, if there is one.
+        max_epochs: stop, with a checkpoint, after so many in this call.
+
+    Returns:
+        The run's record, also written as `run.json` beside `weights.safetensors` once it is complete.
+
+    Raises:
+        RunError: there is a checkpoint and `resume` wasn't asked for, or it belongs to another recipe or other data.
+    """
+    folder = run.folder(runs)
+    checkpoint = folder / "checkpoint.pt"
+    split, optim = run.split(cache), run.recipe.optim
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sampler = Sampler(cache, split.train, run.recipe.corpora[0], optim.batch_size, run.recipe.seed)
+    if not sampler.batches:
+        raise RunError(f"{len(split.train)} clips don't fill one batch of {optim.batch_size}: add clips or lower it.")
+    torch.manual_seed(run.recipe.seed)
+    trainer = Trainer(
+        _network(run.recipe),
+        optim,
+        run.recipe.augment,
+        steps_per_epoch=sampler.batches,
+        seed=run.recipe.seed,
+        device=device,
+    )
+    identity = {"recipe_hash": run.recipe.hash, "data_digest": cache.digest}
+    history = _take_up(checkpoint, trainer, identity) if resume and checkpoint.is_file() else []
+    if checkpoint.is_file() and not resume:
+        raise RunError(f"{folder} holds a run already: go on with --resume, or move the folder away to start anew.")
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{run.recipe.name}/{run.name}: {len(split.train)} clips, {sampler.batches} steps an epoch, on {device}")
+    last = optim.epochs if max_epochs is None else min(optim.epochs, len(history) + max_epochs)
+    for epoch in range(len(history), last):
+        started = time.monotonic()
+        result = trainer.epoch(epoch, sampler.epoch(epoch))
+        line = {"loss": result.loss, "train_accuracy": result.accuracy}
+        if split.validation:
+            line["validation_accuracy"] = _accuracy(trainer.averaged(sampler.epoch(epoch)), cache, split.validation)
+        history.append(line)
+        _save(checkpoint, {"history": history, **identity, **trainer.state()})
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in line.items())
+        seconds = time.monotonic() - started
+        print(f"{run.recipe.name}/{run.name} epoch {epoch + 1}/{optim.epochs}: {figures}, {seconds:.0f} s", flush=True)
+    record = {
+        "recipe": dataclasses.asdict(run.recipe),
+        **identity,
+        "fold": run.fold,
+        "validate": run.validate,
+        "train_clips": len(split.train),
+        "torch": torch.__version__,
+        "device": str(device),
+        "history": history,
+    }
+    if len(history) == optim.epochs:
+        _finish(folder, trainer.averaged(sampler.epoch(0)), record)
+    return record
+
+
+def load_network(run: Run, runs: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The averaged network of a complete run, in eval mode, and the run's record.
+
+    Raises:
+        RunError: the run isn't complete, or belongs to another state of the code.
+    """
+    from safetensors.torch import load_file
+
+    folder = run.folder(runs)
+    if not (folder / "run.json").is_file():
+        raise RunError(f"There is no complete run in {folder}: run `python -m train fit --config {run.recipe.name}`.")
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if record["recipe_hash"] != run.recipe.hash:
+        raise RunError(
+            f"The weights in {folder} come from recipe {record['recipe_hash']}, the recipe and the code are now "
+            f"{run.recipe.hash}: train again."
+        )
+    network = networks.build(run.recipe.network.name, run.recipe.network.options)
+    network = _network(run.recipe)
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    return network.eval(), record
+
+
+def _network(chosen: Recipe) -> nn.Module:
+    return networks.build(chosen.network.name, {"n_mels": FeatureConfig().n_mels, **chosen.network.options})
+
+
+def _take_up(checkpoint: Path, trainer: Trainer, identity: dict[str, str]) -> list[dict[str, float]]:
+    state = torch.load(checkpoint, weights_only=True, map_location=trainer.device)
+    for key, now in identity.items():
+        if state[key] != now:
+            raise RunError(
+                f"{checkpoint} can't be resumed: its {key.replace('_', ' ')} is {state[key]}, now it is {now}. "
+                "Move the folder away to start anew."
+            )
+    trainer.load_state(state)
+    history: list[dict[str, float]] = state["history"]
+    return history
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    # Written beside and then renamed: a run that is cut off while it writes keeps its last whole checkpoint.
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def _finish(folder: Path, network: nn.Module, record: dict[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    save_file(weights, folder / "weights.safetensors")
+    (folder / "run.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, cache: FeatureCache, indices: Sequence[int]) -> float:
+    """Share of clips recognised, each in one piece, filled up as the app does."""
+    from ser_core import features
+
+    device = next(network.parameters()).device
+    hits = 0
+    for index in indices:
+        spectrogram = cache.spectrogram(index).T.astype("float32")
+        frames = features.padded_frames(spectrogram.shape[1], cache.config)
+        batch = torch.from_numpy(features.pad(spectrogram, frames))[None, None].to(device)
+        hits += int(network(batch)[0].argmax()) == EMOTIONS.index(cache.clips[index].emotion)
+    return hits / len(indices)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m train fit`."""
+    parser.add_argument("--config", default="base", help="a recipe of train/configs, or a .yaml file (default: base)")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--fold", type=int, nargs="+", choices=range(5), help="leave these folds' test speakers out")
+    which.add_argument("--all", action="store_true", help="train on all speakers: the network that ships")
+    parser.add_argument("--validate", action="store_true", help="hold out validation speakers of the training side")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint; skip what is complete")
+    parser.add_argument("--cache", type=Path, default=Path(".cache/features"), help="features made by `prepare`")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and weights go")
+    parser.add_argument("--max-epochs", type=int, help="stop after so many, with a checkpoint")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what was asked for, one network after the other."""
+    torch.set_num_threads(args.threads)
+    cache = FeatureCache.open(args.cache)
+    chosen = recipe.load(args.config)
+    for fold in [None] if args.all else args.fold:
+        one = Run(chosen, fold, args.validate)
+        record = train(one, cache, args.runs, resume=args.resume, max_epochs=args.max_epochs)
+        done = len(record["history"]) == chosen.optim.epochs
+        print(f"{one.folder(args.runs)}: {'complete' if done else 'stopped, go on with --resume'}")
+    return 0

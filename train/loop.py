@@ -1,0 +1,143 @@
+"""What one step and one epoch of training do to the weights. Nothing here reads or writes files."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from train.augment import AugmentConfig, augment, mixup, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from train.batches import Batch
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights move.
+
+    Attributes:
+        epochs: passes over RAVDESS.
+        batch_size: clips in a step.
+        learning_rate: peak of the one-cycle schedule (Smith & Topin 2018, arXiv:1708.07120).
+        weight_decay: of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+        average_decay: of the exponential moving average of the weights, which is the result.
+        bfloat16: convolutions in bfloat16 under autocast; weights and everything else stay float32.
+    """
+
+    epochs: int = 40
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    average_decay: float = 0.998
+    bfloat16: bool = True
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """Means over an epoch's steps: the loss, and the share of clips whose heavier half was recognised."""
+
+    loss: float
+    accuracy: float
+
+
+class Trainer:
+    """A network with its optimiser, its schedule and its running average.
+
+    Args:
+        network: see `train.networks.build`; moved to `device`.
+        optim: how the weights move.
+        changes: how the spectrograms are changed.
+        steps_per_epoch: for the schedule.
+        seed: with the epoch's number, all that an epoch's draws depend on.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optim: OptimConfig,
+        changes: AugmentConfig,
+        *,
+        steps_per_epoch: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(
+            self.network,
+            multi_avg_fn=get_ema_multi_avg_fn(optim.average_decay),
+            use_buffers=True,  # type: ignore[no-untyped-call]
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, optim.learning_rate, total_steps=optim.epochs * steps_per_epoch
+        )
+        self.optim, self.changes, self.seed, self.device = optim, changes, seed, device
+
+    def epoch(self, number: int, batches: Iterable[Batch]) -> EpochResult:
+        """One pass over `batches`; all randomness is drawn anew from the seed and `number`, so that runs can be resumed."""
+        seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        self.network.train()
+        losses, hits = [], []
+        for batch in batches:
+            loss, hit = self._step(batch, generator, rng)
+            losses.append(loss)
+            hits.append(hit)
+        return EpochResult(torch.stack(losses).mean().item(), torch.stack(hits).mean().item())
+
+    def _step(self, batch: Batch, generator: torch.Generator, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        spectrograms, emotions = batch.spectrograms.to(self.device), batch.emotions.to(self.device)
+        classes = batch.classes.to(self.device)
+        target = targets(emotions, classes, self.changes.label_smoothing)
+        changed = augment(spectrograms, self.changes, generator)
+        changed, target, classes = mixup(changed, target, classes, self.changes.mixup, rng)
+        images = changed[:, None].contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.optim.bfloat16):
+            logits, _ = self.network(images)
+        # A class that a clip's corpus lacks takes no part in its loss: no corpus teaches "never calm".
+        scores = logits.float().masked_fill(~classes, -1e4).log_softmax(dim=1)
+        loss = -(target * scores).sum(dim=1).mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        self.average.update_parameters(self.network)
+        return loss.detach(), (logits.argmax(dim=1) == emotions).float().mean()
+
+    def averaged(self, batches: Iterable[Batch]) -> nn.Module:
+        """The averaged network with batch-norm statistics of its own, in eval mode; training goes on undisturbed.
+
+        Averaged statistics don't fit averaged weights, and those of changed and mixed spectrograms don't fit sound as
+        the app hears it: both are measured anew on `batches`, unchanged.
+        """
+        network: nn.Module = copy.deepcopy(self.average.module)
+        update_bn((batch.spectrograms[:, None] for batch in batches), network, device=self.device)
+        return network.eval()
+
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs to go on as if nothing had happened; tensors and plain values only."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])

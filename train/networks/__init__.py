@@ -1,0 +1,27 @@
+"""The networks, one architecture a file, and their registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ser_core.errors import SerError
+from train.networks.residual import ResidualCnn
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORKS: dict[str, type[nn.Module]] = {"residual": ResidualCnn}
+
+
+def build(name: str, options: dict[str, Any]) -> nn.Module:
+    """A network by its name in `NETWORKS`, with the options of its constructor.
+
+    Every network takes float32 (B, 1, n_mels, n_frames) and answers logits (B, 8) and attention
+    (B, n_frames / `CONTRACT.attention_stride`), see `ser_core.config.ModelContract`.
+
+    Raises:
+        SerError: no network has this name.
+    """
+    if name not in NETWORKS:
+        raise SerError(f"No network is called {name!r}; there are {', '.join(NETWORKS)}.")
+    return NETWORKS[name](**options)

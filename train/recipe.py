@@ -1,0 +1,147 @@
+"""A recipe: one YAML file and what it extends, as a frozen config; and the hash that says whether results are stale."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ser_core.config import FeatureConfig
+from ser_core.errors import SerError
+from train.augment import AugmentConfig
+from train.loop import OptimConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "train" / "configs"
+
+_CODE = (
+    "ser_core/features.py",
+    "ser_core/windows.py",
+    "train/augment.py",
+    "train/batches.py",
+    "train/loop.py",
+    "train/splits.py",
+    "train/networks/pooling.py",
+)
+"""Code that results depend on, beside the network's own file."""
+
+
+_Config = TypeVar("_Config")
+
+
+class RecipeError(SerError):
+    """A recipe that isn't there or says something unknown."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A key of `train.networks.NETWORKS`, and the options of its constructor."""
+
+    name: str = "residual"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a network's weights depend on, beside the data.
+
+    Attributes:
+        name: of the YAML file.
+        corpora: what is trained on, keys of `train.corpora.CORPORA`.
+        network, augment, optim: see there.
+        seed: of everything that is drawn.
+    """
+
+    name: str
+    corpora: tuple[str, ...] = ("ravdess",)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    seed: int = 0
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that change with the recipe, the feature config and the code that both are read by."""
+        digest = hashlib.sha256()
+        fields = dataclasses.asdict(self) | {"features": FeatureConfig().to_dict()}
+        digest.update(json.dumps(fields, sort_keys=True).encode())
+        for name in (*_CODE, f"train/networks/{self.network.name}.py"):
+            digest.update(_meaning(ROOT / name).encode())
+        return digest.hexdigest()[:12]
+
+
+def load(name: str) -> Recipe:
+    """The recipe `train/configs/NAME.yaml`, or a YAML file given by its path.
+
+    A file may say `extends: OTHER`; what it says itself is laid over that, key by key.
+
+    Raises:
+        RecipeError: no such file, a loop of `extends`, or a key that is unknown.
+    """
+    fields = _resolve(name, ())
+    try:
+        return Recipe(
+            name=Path(name).stem,
+            corpora=tuple(fields.pop("corpora", ("ravdess",))),
+            network=NetworkConfig(**fields.pop("network", {})),
+            augment=_build(AugmentConfig, fields.pop("augment", {})),
+            optim=_build(OptimConfig, fields.pop("optim", {})),
+            **fields,
+        )
+    except TypeError as error:
+        raise RecipeError(f"The recipe {name!r} can't be read: {error}.") from error
+
+
+def names() -> list[str]:
+    """The recipes in `train/configs`."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def _build(kind: type[_Config], fields: dict[str, Any]) -> _Config:
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    import yaml
+
+    path = Path(name) if name.endswith(".yaml") else CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        raise RecipeError(f"There is no recipe {name!r}; there are {', '.join(names())}, or name a .yaml file.")
+    if name in seen:
+        raise RecipeError(f"The recipes extend each other in a loop: {' -> '.join((*seen, name))}.")
+    own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    base = own.pop("extends", None)
+    return _merge(_resolve(base, (*seen, name)), own) if base else own
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _meaning(path: Path) -> str:
+    """The file's syntax tree without docstrings and comments: what changes with its wording makes no result stale."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body: Iterable[ast.stmt] | None = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [statement for statement in body if not _is_text(statement)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
