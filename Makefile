@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 APP_ENV := .venv
 DEV_ENV := .venv-dev
 ARGS ?=
+CONFIG ?= voices
+CORPORA ?= ravdess nemo banglaser
 
 # Written last, so that a broken installation is tried again, and newer than what it was made from, so that nothing is
 # installed twice.
@@ -11,7 +13,7 @@ APP_READY := $(APP_ENV)/.ready
 DEV_READY := $(DEV_ENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint format constraints clean distclean
+.PHONY: help setup setup-dev run test lint format bench results retrain constraints clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +36,22 @@ lint: setup-dev ## check style (ruff) and types (mypy)
 format: setup-dev ## repair what ruff can
 	$(DEV_ENV)/bin/ruff check --fix .
 	$(DEV_ENV)/bin/ruff format .
+
+bench: setup-dev ## measure the time from a file to its Prediction
+	$(DEV_ENV)/bin/python -m tests.bench.path
+
+results: setup-dev ## figures from the stored logits, and the README's tables from those
+	$(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG)
+	$(DEV_ENV)/bin/python -m train report
+
+retrain: setup-dev ## everything from the corpora to the README's tables: make retrain DATA=DIR (hours)
+	@test -n "$(DATA)" || { echo "Say where the corpora are: make retrain DATA=DIR" >&2; exit 1; }
+	$(DEV_ENV)/bin/python -m train prepare --data "$(DATA)" --corpora $(CORPORA)
+	$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --fold 0 1 2 3 4 --resume
+	$(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG) --data "$(DATA)"
+	$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --all --resume
+	$(DEV_ENV)/bin/python -m train export --config $(CONFIG) --out assets/model
+	$(DEV_ENV)/bin/python -m train report
 
 constraints: ## resolve requirements*.txt afresh and write constraints.txt
 	rm -rf build/constraints

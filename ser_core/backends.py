@@ -69,8 +69,8 @@ class OpenVinoBackend:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise BundleError(
-                f"OpenVINO {ov.__version__} can't load {path.name} ({reason}). Export the model again with this version, "
-                "or use another precision of it."
+                f"OpenVINO {ov.__version__} can't load {path.name} ({reason}). Export the model again with this "
+                "version, or use another precision of it."
             ) from error
         self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
         for _ in range(os.cpu_count() or 1):
@@ -95,16 +95,27 @@ class OpenVinoBackend:
 def _check(model: ov.Model, path: Path, n_mels: int) -> None:
     inputs = {name for port in model.inputs for name in port.names}
     outputs = {name for port in model.outputs for name in port.names}
-    if CONTRACT.input not in inputs or not {CONTRACT.logits, CONTRACT.attention} <= outputs:
+    # A further input would be left without a value, and be noticed only by the first visitor.
+    if len(model.inputs) != 1 or CONTRACT.input not in inputs or not {CONTRACT.logits, CONTRACT.attention} <= outputs:
         raise BundleError(
             f"{path.name} has the inputs {sorted(inputs)} and the outputs {sorted(outputs)}; this version needs "
             f"{CONTRACT.input!r} and {CONTRACT.logits!r}, {CONTRACT.attention!r}. Export the model again."
+        )
+    ranks = tuple(
+        port.partial_shape.rank
+        for port in (model.input(CONTRACT.input), model.output(CONTRACT.logits), model.output(CONTRACT.attention))
+    )
+    if ranks != (4, 2, 2):
+        told = ", ".join(str(rank) for rank in ranks)
+        raise BundleError(
+            f"{path.name} has {told} axes at {CONTRACT.input!r}, {CONTRACT.logits!r}, {CONTRACT.attention!r}; this "
+            "version needs 4, 2, 2. Export the model again."
         )
     bands, classes = model.input(CONTRACT.input).partial_shape[2], model.output(CONTRACT.logits).partial_shape[1]
     if (bands.is_static and bands.get_length() != n_mels) or (
         classes.is_static and classes.get_length() != len(LABELS)
     ):
         raise BundleError(
-            f"{path.name} takes {bands} mel bands and answers {classes} emotions; this version's features have {n_mels} "
-            f"bands and it knows {len(LABELS)} emotions. Export the model again."
+            f"{path.name} takes {bands} mel bands and answers {classes} emotions; this version's features have "
+            f"{n_mels} bands and it knows {len(LABELS)} emotions. Export the model again."
         )

@@ -1,10 +1,11 @@
-"""A model on disk: weights, labels, feature config, metrics, versions and checksums in one folder; read, write, verify."""
+"""A model on disk: weights, labels, feature config, metrics, versions and checksums in one folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
@@ -22,7 +23,7 @@ MODEL_FILES: dict[Precision, tuple[str, ...]] = {
     "fp16": ("model-fp16.xml", "model-fp16.bin"),
     "int8": ("model-int8.xml", "model-int8.bin"),
 }
-"""The files of each precision; the first is the one that OpenVINO is given. ONNX is the portable source of the others."""
+"""The files of each precision; OpenVINO is given the first. ONNX is the portable source of the others."""
 
 MAX_BYTES = 12 * 1024 * 1024
 """The most that all files of a bundle may hold together."""
@@ -38,18 +39,31 @@ class Calibration:
     Attributes:
         temperature: what logits are divided by before the softmax (Guo et al. 2017, arXiv:1706.04599), above 0.
         uncertain_below: the confidence in [0, 1] under which an answer is `uncertain`.
+
+    Raises:
+        ValueError: one of them lies outside its range.
     """
 
     temperature: float
     uncertain_below: float
 
+    def __post_init__(self) -> None:
+        if not 0.0 < self.temperature < math.inf:
+            raise ValueError(f"the temperature must be above 0, not {self.temperature!r}")
+        if not 0.0 <= self.uncertain_below <= 1.0:
+            raise ValueError(f"uncertain_below must lie in [0, 1], not {self.uncertain_below!r}")
+
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file of the bundle: its SHA-256 in hex and its size in bytes."""
+    """A file of the bundle: its SHA-256 in hex and its size in bytes. Raises ValueError where they can be none."""
 
     sha256: str
     size: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sha256, str) or type(self.size) is not int or self.size < 0:
+            raise ValueError(f"no checksum and size: {self.sha256!r}, {self.size!r}")
 
 
 @dataclass(frozen=True)
@@ -89,8 +103,13 @@ class Bundle:
         return self.folder / names[0]
 
     def metrics(self) -> dict[str, Any]:
-        """What was measured of this model, see `train.metrics`."""
-        metrics: dict[str, Any] = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        """What was measured of this model, see `train.metrics`. Raises BundleError where that can't be read."""
+        try:
+            metrics = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{METRICS} in {self.folder} can't be read ({error}). Export the model again.") from error
+        if not isinstance(metrics, dict):
+            raise BundleError(f"{METRICS} in {self.folder} holds no object of figures. Export the model again.")
         return metrics
 
 
@@ -114,8 +133,8 @@ def read(folder: Path) -> Bundle:
             )
         if tuple(stored["labels"]) != LABELS:
             raise BundleError(
-                f"The model in {folder} knows {', '.join(stored['labels'])}; this version knows {', '.join(LABELS)}, in "
-                "this order. Use a model that was trained for these."
+                f"The model in {folder} knows {', '.join(stored['labels'])}; this version knows {', '.join(LABELS)}, "
+                "in this order. Use a model that was trained for these."
             )
         bundle = Bundle(
             folder=folder,
@@ -129,7 +148,7 @@ def read(folder: Path) -> Bundle:
             files={name: FileRecord(**record) for name, record in stored["files"].items()},
             revision=hashlib.sha256(text).hexdigest(),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise BundleError(
             f"{manifest} can't be read ({error!r}): it is damaged. Export or download it again."
         ) from error
@@ -180,11 +199,21 @@ def _verify(bundle: Bundle) -> None:
             f"The model in {bundle.folder} was trained on other features than this version makes: {differences}. "
             "Use the version it was made with, or train again."
         )
-    needed = {METRICS, *MODEL_FILES[bundle.precision]} if bundle.precision in MODEL_FILES else {METRICS}
-    if absent := needed - set(bundle.files):
-        raise BundleError(f"The model in {bundle.folder} lacks {', '.join(sorted(absent))}. Export it again.")
-    if sum(record.size for record in bundle.files.values()) > MAX_BYTES:
-        raise BundleError(f"The model in {bundle.folder} is larger than {MAX_BYTES // 2**20} MB.")
+    if bundle.precision not in get_args(Precision):
+        raise BundleError(
+            f"The model in {bundle.folder} asks for precision {bundle.precision!r}; this version knows "
+            f"{', '.join(get_args(Precision))}. Export it again."
+        )
+    if absent := {METRICS, *MODEL_FILES[bundle.precision]} - set(bundle.files):
+        raise BundleError(
+            f"The model in {bundle.folder} lacks {', '.join(sorted(absent))}, which its precision {bundle.precision} "
+            "needs. Export it again."
+        )
+    if (size := sum(record.size for record in bundle.files.values())) > MAX_BYTES:
+        raise BundleError(
+            f"The files of the model in {bundle.folder} are {size / 2**20:.1f} MB large, at most {MAX_BYTES // 2**20} "
+            "MB are read. Export a smaller network."
+        )
     for name, record in bundle.files.items():
         # A name with a folder in it could lead out of the bundle.
         if PurePosixPath(name).name != name or "\\" in name or name in {"", ".", ".."}:
@@ -192,9 +221,14 @@ def _verify(bundle: Bundle) -> None:
         path = bundle.folder / name
         if not path.is_file():
             raise BundleError(f"{name} is missing from the model in {bundle.folder}. Export or download it again.")
-        if path.stat().st_size != record.size or _sha256(path) != record.sha256:
+        # The size first: nothing longer than the manifest admits is read.
+        if (size := path.stat().st_size) != record.size:
             raise BundleError(
-                f"{path} isn't the file that {MANIFEST} describes: its checksum or size differs. "
+                f"{path} has {size:,} bytes, {MANIFEST} says {record.size:,}. Export or download the model again."
+            )
+        if (digest := _sha256(path)) != record.sha256:
+            raise BundleError(
+                f"{path} has the SHA-256 {digest[:12]}…, {MANIFEST} says {record.sha256[:12]}…: it was changed. "
                 "Export or download the model again."
             )
 

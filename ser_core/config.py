@@ -49,7 +49,7 @@ class FeatureConfig:
     one_piece_s: float = 5.0
     window_s: float = 3.0
     window_hop_s: float = 1.0
-    min_frames: int = 192
+    min_frames: int = 128
     frame_step: int = 32
 
     @property

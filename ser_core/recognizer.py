@@ -16,6 +16,7 @@ from ser_core import audio, bundle, features, quality, windows
 from ser_core.audio import Sound
 from ser_core.config import CONTRACT, FeatureConfig, Limits
 from ser_core.emotions import LABELS
+from ser_core.errors import UnsupportedAudio
 from ser_core.prediction import ModelInfo, Precision, Prediction, Span, State, Timings, Window
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ser_core.features import LogMel, Waveform
 
 _BATCH = 32
-"""Windows in one call of the network: enough to keep it busy, few enough that memory doesn't grow with the recording."""
+"""Windows in one call of the network: enough to keep it busy, few enough that its memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,11 @@ class Recognizer:
     def read(self, source: str | os.PathLike[str] | npt.ArrayLike | Sound, sample_rate: int | None = None) -> Sound:
         """Decode what `predict` accepts, within this recogniser's limits; raises what `predict` raises."""
         if isinstance(source, Sound):
+            if source.sample_rate != self.config.sample_rate:
+                raise UnsupportedAudio(
+                    f"This Sound was decoded to {source.sample_rate:,} Hz; the model hears {self.config.sample_rate:,} "
+                    "Hz. Pass the path, or what this recogniser's read gives."
+                )
             return source
         if source is None or isinstance(source, (str, os.PathLike)):
             return audio.read(source, sample_rate=self.config.sample_rate, limits=self.limits)
@@ -173,15 +179,17 @@ class Recognizer:
         outputs = iter(infer(self.backend, [part.spectrogram for part in parts if part.spectrogram is not None]))
         judged = tuple(self._window(part, next(outputs) if part.spectrogram is not None else None) for part in parts)
         network_ms = clock.lap()
+        voiced = [(window, window.sound) for window in judged if window.sound is not None]
+        whole = windows.hull([span for _, span in voiced]) if voiced else None
         notes = quality.notes(
             sound.samples,
             sound.sample_rate,
             peak_dbfs=max(part.peak_dbfs for part in parts),
-            sound_s=max(part.sound_s for part in parts),
+            # Of the whole recording: measured against one window's, a long one would soon count as overdriven.
+            sound_s=whole.duration_s if whole else max(part.sound_s for part in parts),
             config=self.config,
         )
         quality_ms = clock.lap()
-        voiced = [(window, window.sound) for window in judged if window.sound is not None]
         joined = np.zeros(0)
         if voiced:
             rows = np.array([list(window.probabilities.values()) for window, _ in voiced])
@@ -193,7 +201,7 @@ class Recognizer:
             confidence=confidence,
             probabilities=answer,
             windows=judged,
-            sound=windows.hull([span for _, span in voiced]) if voiced else None,
+            sound=whole,
             duration_s=sound.duration_s,
             notes=notes,
             timings=Timings(decode_ms, quality_ms, features_ms, network_ms, clock.total()),
@@ -218,10 +226,14 @@ class Recognizer:
         return Window(span.start_s, span.end_s, part.sound, state, label, confidence, answer, attention)
 
     def _attention(self, attention: npt.NDArray[np.float32], sound_s: float) -> tuple[float, ...]:
-        """The attention on the sound alone: what fell on the silence behind it, filled up for the network, is left out."""
-        steps = math.ceil(sound_s * self.config.frame_rate / CONTRACT.attention_stride)
+        """The attention on the sound alone, without what fell on the silence filled up behind it for the network."""
+        # Back to whole samples: a rounding error in the seconds would add a step.
+        samples = round(sound_s * self.config.sample_rate)
+        steps = math.ceil(samples / (self.config.hop_length * CONTRACT.attention_stride))
         own = attention[:steps].astype(np.float64)
-        return tuple((own / own.sum()).tolist())
+        total = own.sum()
+        shares = own / total if total > 0.0 else np.full(steps, 1.0 / steps)
+        return tuple(shares.tolist())
 
     def _read_out(self, row: npt.NDArray[np.float64]) -> tuple[State, str | None, float | None, dict[str, float]]:
         """State, label, confidence and named probabilities of (8,) probabilities, or of none."""

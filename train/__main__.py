@@ -13,6 +13,7 @@ COMMANDS = {
     "prepare": "read the corpora and compute features once",
     "fit": "train folds, or the network that ships",
     "evaluate": "measure the folds' networks on the speakers they never heard",
+    "report": "stored figures -> the tables in README.md",
     "export": "networks -> ONNX and OpenVINO, checked, as a bundle",
 }
 

@@ -34,10 +34,10 @@ class AugmentConfig:
     noise_floor_probability: float = 0.3
     noise_floor_db: tuple[float, float] = (-80.0, -50.0)
     time_masks: int = 2
-    time_mask_frames: int = 20
+    time_mask_frames: int = 16
     mel_masks: int = 2
     mel_mask_bands: int = 8
-    mixup: float = 0.3
+    mixup: float = 0.2
     label_smoothing: float = 0.1
 
 

@@ -78,7 +78,7 @@ class Ravdess:
 
     @classmethod
     def expected(cls) -> set[str]:
-        """The names, without ending, of all 2,452 clips: neutral is never strong, disgust and surprise are never sung."""
+        """The 2,452 names, without ending: neutral is never strong, disgust and surprise are never sung."""
         names = set()
         for actor in cls.actors:
             for channel, emotions in ((1, range(1, 9)), (2, range(1, 7))):

@@ -23,6 +23,7 @@ from ser_core.emotions import EMOTIONS, LABELS
 from ser_core.errors import SerError
 from ser_core.prediction import Precision
 from train import corpora, export, fit, metrics, recipe
+from train.corpora import Channel
 from train.metrics import Judged
 from train.prepare import FeatureCache
 
@@ -35,8 +36,13 @@ if TYPE_CHECKING:
 
 RESULTS = recipe.ROOT / "train" / "results"
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_TESTED = {"ravdess": "RAVDESS, eight classes, five folds by actor (Luna-Jimenez et al. 2021)"}
 UNCERTAIN_BELOW = 0.5
 """Calibrated confidence under which an answer is more likely wrong than right."""
+
+
+_FIELDS = ("keys", "emotions", "speakers", "channels", "window_clip", "sound_s")
+"""What `foldK.npz` holds beside the logits, see `metrics.Judged`."""
 
 
 class ResultsError(SerError):
@@ -64,16 +70,19 @@ def judge(clips: Sequence[Clip], backends: dict[Precision, OpenVinoBackend], fol
             outputs = iter(recognizer.infer(backend, voiced))
             silent = np.zeros((1, len(LABELS)), dtype=np.float32)
             logits[precision] += [silent if p.spectrogram is None else next(outputs).logits for p in parts]
-    common = {
-        "fold": fold,
-        "keys": np.array([clip.key for clip in clips]),
-        "emotions": np.array([EMOTIONS.index(clip.emotion) for clip in clips]),
-        "speakers": np.array([clip.speaker for clip in clips]),
-        "channels": np.array([clip.channel for clip in clips]),
-        "window_clip": np.array(owner),
-        "sound_s": np.array(sound_s),
+    return {
+        precision: Judged(
+            fold=fold,
+            keys=np.array([clip.key for clip in clips]),
+            emotions=np.array([EMOTIONS.index(clip.emotion) for clip in clips]),
+            speakers=np.array([clip.speaker for clip in clips]),
+            channels=np.array([clip.channel for clip in clips]),
+            window_clip=np.array(owner),
+            sound_s=np.array(sound_s),
+            logits=np.concatenate(rows),
+        )
+        for precision, rows in logits.items()
     }
-    return {precision: Judged(logits=np.concatenate(rows), **common) for precision, rows in logits.items()}
 
 
 def save(folder: Path, judged: dict[Precision, Judged], origin: dict[str, Any]) -> None:
@@ -83,12 +92,7 @@ def save(folder: Path, judged: dict[Precision, Judged], origin: dict[str, Any]) 
     np.savez_compressed(
         folder / f"fold{one.fold}.npz",
         allow_pickle=False,
-        keys=one.keys,
-        emotions=one.emotions,
-        speakers=one.speakers,
-        channels=one.channels,
-        window_clip=one.window_clip,
-        sound_s=one.sound_s,
+        **{name: getattr(one, name) for name in _FIELDS},
         origin=np.array(json.dumps(origin)),
         **{f"logits_{precision}": values.logits for precision, values in judged.items()},
     )
@@ -108,8 +112,8 @@ def load(folder: Path, precision: Precision) -> tuple[list[Judged], list[dict[st
                 f"{path} is missing: run `python -m train evaluate --data DIR` with this fold's network."
             )
         with np.load(path, allow_pickle=False) as stored:
-            names = ("keys", "emotions", "speakers", "channels", "window_clip", "sound_s")
-            judged.append(Judged(fold, *(stored[name] for name in names), logits=stored[f"logits_{precision}"]))
+            fields = {name: stored[name] for name in _FIELDS}
+            judged.append(Judged(fold=fold, logits=stored[f"logits_{precision}"], **fields))
             origins.append(json.loads(str(stored["origin"])))
     return judged, origins
 
@@ -138,16 +142,14 @@ def figures(folder: Path, chosen: Recipe, command: str) -> dict[str, Any]:
         "data_digest": origins[0]["data_digest"],
         "labels": list(LABELS),
         "protocol": (
-            "RAVDESS, eight classes, five folds by actor (Luna-Jimenez et al. 2021); every clip judged once, by a network "
-            "that heard neither its actor nor anything chosen on him or her; file to answer on the app's own path"
+            f"{_TESTED.get(chosen.corpora[0], chosen.corpora[0] + ', eight classes, five folds by speaker')}; every "
+            "clip judged once, by a network that heard neither its speaker nor anything chosen on him or her; file to "
+            "answer on the app's own path"
         ),
         "precision": default,
-        "actor_independent": {
-            channel: metrics.summary([_channel(one, channel) for one in judged], temperatures)
-            for channel in ("speech", "song")
-        },
+        "actor_independent": {channel: _summary(judged, temperatures, channel) for channel in _channels(judged)},
         "precisions": {
-            precision: {channel: _accuracy(values, channel) for channel in ("speech", "song")}
+            precision: {channel: _accuracy(values, channel) for channel in _channels(judged)}
             for precision, values in by_precision.items()
         },
         "int8_loss_speech": int8_loss,
@@ -161,8 +163,20 @@ def figures(folder: Path, chosen: Recipe, command: str) -> dict[str, Any]:
     }
 
 
+def _channels(judged: Sequence[Judged]) -> list[str]:
+    """Of "speech" and "song", in this order, what was judged at all."""
+    return [channel for channel in get_args(Channel) if any((one.channels == channel).any() for one in judged)]
+
+
 def _channel(judged: Judged, channel: str) -> Judged:
     return judged.subset(judged.channels == channel)
+
+
+def _summary(judged: Sequence[Judged], temperatures: Sequence[float], channel: str) -> dict[str, Any]:
+    """The figures of one channel over the folds that have clips of it."""
+    parts = [(_channel(one, channel), t) for one, t in zip(judged, temperatures, strict=True)]
+    parts = [(part, t) for part, t in parts if len(part.keys)]
+    return metrics.summary([part for part, _ in parts], [t for _, t in parts])
 
 
 def _accuracy(judged: Sequence[Judged], channel: str) -> float:
@@ -214,7 +228,7 @@ def run(args: argparse.Namespace) -> int:
         )
         print("  by fold: " + ", ".join(f"{fold['accuracy']:.1%}" for fold in values["folds"]))
     for precision, values in result["precisions"].items():
-        print(f"{precision}: speech {values['speech']:.2%}, song {values['song']:.2%}")
+        print(f"{precision}: " + ", ".join(f"{channel} {value:.2%}" for channel, value in values.items()))
     print(f"INT8 loses {100 * result['int8_loss_speech']:.2f} points on speech; the default is {result['precision']}")
     return 0
 
@@ -228,11 +242,17 @@ def _evaluate_fold(one: fit.Run, cache: FeatureCache, by_key: dict[str, Clip], r
             f"{cache.digest}: prepare or train again."
         )
     split = one.split(cache)
+    keys = [cache.clips[index].key for index in split.test]
+    if absent := set(keys) - set(by_key):
+        raise ResultsError(
+            f"The features hold {len(absent)} test clips that are not in the corpus, such as {min(absent)}: name the "
+            "folder that they were made from, or prepare again."
+        )
     calibration = export.calibration_set(cache, split.train)
     with tempfile.TemporaryDirectory() as scratch:
         export.convert(network, Path(scratch), calibration)
         backends = {p: OpenVinoBackend(Path(scratch) / MODEL_FILES[p][0], cache.config.n_mels) for p in PRECISIONS}
-        judged = judge([by_key[cache.clips[index].key] for index in split.test], backends, one.fold)
+        judged = judge([by_key[key] for key in keys], backends, one.fold)
     save(folder, judged, {key: record[key] for key in ("recipe_hash", "data_digest", "train_clips", "torch", "device")})
-    for channel in ("speech", "song"):
+    for channel in _channels([judged["fp32"]]):
         print(f"fold {one.fold} {channel}: {_accuracy([judged['fp32']], channel):.1%}", file=sys.stderr)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ser_core.features import LogMel
-    from ser_core.prediction import Precision
 
 TOLERANCE = 2e-3
 """The most by which a probability may differ between torch, ONNX and FP16 IR."""
@@ -90,7 +89,7 @@ def convert(network: nn.Module, folder: Path, calibration: Sequence[LogMel]) -> 
 
 
 def calibration_set(cache: FeatureCache, indices: Sequence[int], count: int = CALIBRATION_CLIPS) -> list[LogMel]:
-    """`count` clips drawn from `indices` with a fixed seed, as float32 (n_mels, n_frames), filled up as the app does."""
+    """`count` clips drawn from `indices` with a fixed seed: float32 (n_mels, n_frames), filled up as the app does."""
     chosen = np.random.default_rng(0).permutation(np.asarray(indices))[:count]
     return [spectrogram(cache, int(index)) for index in chosen]
 
@@ -132,8 +131,8 @@ def parity(network: nn.Module, folder: Path, spectrograms: Sequence[LogMel]) -> 
     for name, one in found.items():
         if name != "int8" and (max(one.probability, one.attention) > TOLERANCE or one.labels):
             raise ExportError(
-                f"{name} differs from torch by {one.probability:.1e} in probability, {one.attention:.1e} in attention and "
-                f"in {one.labels} labels of {one.clips}; at most {TOLERANCE:.0e} and none are accepted."
+                f"{name} differs from torch by {one.probability:.1e} in probability, {one.attention:.1e} in attention "
+                f"and in {one.labels} labels of {one.clips}; at most {TOLERANCE:.0e} and none are accepted."
             )
     return found
 
@@ -224,7 +223,8 @@ def _figures(path: Path, recipe_hash: str) -> dict[str, Any]:
     figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if figures["recipe_hash"] != recipe_hash:
         raise ExportError(
-            f"The figures in {path} belong to recipe {figures['recipe_hash']}, the network to {recipe_hash}: evaluate again."
+            f"The figures in {path} belong to recipe {figures['recipe_hash']}, the network to {recipe_hash}: "
+            "evaluate again."
         )
     return figures
 

@@ -62,8 +62,8 @@ class Run:
         absent = set(self.recipe.corpora) - {cache.clips[index].corpus for index in chosen}
         if absent:
             raise RunError(
-                f"The recipe {self.recipe.name!r} trains on {', '.join(sorted(absent))}, which the features don't hold: "
-                f"run `python -m train prepare --data DIR --corpora {' '.join(self.recipe.corpora)}`."
+                f"The recipe {self.recipe.name!r} trains on {', '.join(sorted(absent))}, which the features don't "
+                f"hold: run `python -m train prepare --data DIR --corpora {' '.join(self.recipe.corpora)}`."
             )
         split = splits.by_speaker(
             [cache.clips[index] for index in chosen], self.recipe.corpora[0], self.fold, validate=self.validate
@@ -156,7 +156,6 @@ def load_network(run: Run, runs: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"The weights in {folder} come from recipe {record['recipe_hash']}, the recipe and the code are now "
             f"{run.recipe.hash}: train again."
         )
-    network = networks.build(run.recipe.network.name, run.recipe.network.options)
     network = _network(run.recipe)
     network.load_state_dict(load_file(folder / "weights.safetensors"))
     return network.eval(), record

@@ -32,7 +32,7 @@ class OptimConfig:
         bfloat16: convolutions in bfloat16 under autocast; weights and everything else stay float32.
     """
 
-    epochs: int = 40
+    epochs: int = 64
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -73,8 +73,8 @@ class Trainer:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(optim.average_decay),
-            use_buffers=True,  # type: ignore[no-untyped-call]
+            multi_avg_fn=get_ema_multi_avg_fn(optim.average_decay),  # type: ignore[no-untyped-call]
+            use_buffers=True,
         )
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay
@@ -85,7 +85,7 @@ class Trainer:
         self.optim, self.changes, self.seed, self.device = optim, changes, seed, device
 
     def epoch(self, number: int, batches: Iterable[Batch]) -> EpochResult:
-        """One pass over `batches`; all randomness is drawn anew from the seed and `number`, so that runs can be resumed."""
+        """One pass over `batches`; all randomness is drawn from the seed and `number`, so that a run can be resumed."""
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         torch.manual_seed(seed)
         generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)

@@ -82,7 +82,9 @@ def accuracy(emotions: npt.NDArray[np.int64], answers: Probabilities) -> float:
 def recalls(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Recall of each class that occurs, from a confusion matrix (true, told); NaN for the others."""
     counts = matrix.sum(axis=1)
-    return np.divide(np.diag(matrix), counts, out=np.full(len(matrix), np.nan), where=counts > 0)
+    shares: npt.NDArray[np.float64] = np.full(len(matrix), np.nan)
+    np.divide(np.diag(matrix), counts, out=shares, where=counts > 0)
+    return shares
 
 
 def confusion(emotions: npt.NDArray[np.int64], answers: Probabilities) -> npt.NDArray[np.int64]:
@@ -153,15 +155,15 @@ def summary(judged: Sequence[Judged], temperatures: Sequence[float]) -> dict[str
         temperatures: one a fold, fitted without the speakers that it tests.
 
     Returns:
-        JSON-ready: `n`, pooled `accuracy` and `uar`, `interval_95` over speakers, `folds` with each fold's figures, their
-        `mean` and `std` (over folds, ddof 1), `folds_1_to_4` pooled, `recall` per emotion, `confusion`, `ece`, and
-        `accuracy_surer_half`.
+        JSON-ready: `n`, pooled `accuracy` and `uar`, `interval_95` over speakers, `folds` with each fold's figures,
+        their `mean` and `std` (over folds, ddof 1), `folds_1_to_4` pooled, `recall` per emotion, `confusion`, `ece`,
+        and `accuracy_surer_half`.
     """
     answers = [one.probabilities(t) for one, t in zip(judged, temperatures, strict=True)]
     emotions = np.concatenate([one.emotions for one in judged])
     speakers = np.concatenate([one.speakers for one in judged])
     pooled = np.concatenate(answers)
-    folds = [
+    folds: list[dict[str, Any]] = [
         {
             "fold": one.fold,
             "speakers": sorted(set(one.speakers.tolist()), key=lambda s: (len(s), s)),

@@ -145,8 +145,11 @@ def prepare(data: Path, names: Iterable[str], folder: Path, *, workers: int | No
     config = FeatureConfig()
     clips = corpora.read(data, names)
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        work = pool.map(partial(_prepare, config=config), [clip.path for clip in clips], chunksize=16)
+        # One worker needs no process of its own.
+        mapper = map if workers == 1 else partial(pool.map, chunksize=16)
+        work = mapper(partial(_prepare, config=config), [clip.path for clip in clips])
         prepared = list(tqdm(work, total=len(clips), desc="features", unit="clip", mininterval=2.0))
+    prepared = _without_leaks(clips, prepared)
     kept = [(clip, one) for clip, one in zip(clips, prepared, strict=True) if one.spectrograms]
     lengths = np.array([[len(spectrogram) for spectrogram in one.spectrograms] for _, one in kept], dtype=np.int64)
     ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
@@ -169,12 +172,26 @@ def prepare(data: Path, names: Iterable[str], folder: Path, *, workers: int | No
     return report
 
 
+def _without_leaks(clips: Sequence[Clip], prepared: Sequence[_Prepared]) -> list[_Prepared]:
+    """Drop a sound that an earlier clip of another speaker has too: a split by speakers would put it on both sides."""
+    owners: dict[str, Clip] = {}
+    checked = []
+    for clip, one in zip(clips, prepared, strict=True):
+        owner = owners.setdefault(one.sound_hash, clip) if one.sound_hash else clip
+        if (owner.corpus, owner.speaker) == (clip.corpus, clip.speaker):
+            checked.append(one)
+        else:
+            checked.append(_Prepared((), "", (*one.decisions, f"dropped: another speaker's sound ({owner.key})")))
+    return checked
+
+
 def _report(clips: Sequence[Clip], prepared: Sequence[_Prepared]) -> dict[str, Any]:
     decisions: dict[str, list[str]] = {}
     same: dict[str, list[str]] = {}
     for clip, one in zip(clips, prepared, strict=True):
         for decision in one.decisions:
-            decisions.setdefault(decision.split(" from")[0], []).append(f"{clip.key}: {decision}")
+            kind = decision.partition(" from")[0].partition(" (")[0]
+            decisions.setdefault(kind, []).append(f"{clip.key}: {decision}")
         if one.sound_hash:
             same.setdefault(one.sound_hash, []).append(clip.key)
     return {

@@ -54,7 +54,7 @@ class ResidualCnn(nn.Module):
         dropout: on the pooled statistics.
     """
 
-    def __init__(self, n_mels: int = 64, channels: Sequence[int] = (16, 32, 96, 160), dropout: float = 0.4) -> None:
+    def __init__(self, n_mels: int = 64, channels: Sequence[int] = (32, 64, 128, 192), dropout: float = 0.3) -> None:
         super().__init__()
         first, second, third, fourth = channels
         self.stem = nn.Sequential(

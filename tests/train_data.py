@@ -1,0 +1,158 @@
+"""Corpora, caches and recipes that the tests of training make themselves: small, synthetic, and quick to train on."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from ser_core.config import FeatureConfig
+from ser_core.emotions import EMOTIONS, Emotion
+from tests import sounds
+from train.__main__ import main
+from train.corpora import Clip, Ravdess
+from train.prepare import SPEEDS, FeatureCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEAKERS = {"ana": "female", "ben": "male", "cho": "female", "dag": "male", "eva": "female", "fay": "female"}
+LONG_CLIP = "ana-neutral.wav"
+"""The one clip that is longer than a window: 6 s."""
+
+Row = tuple[str, str, str, str]
+"""file, emotion, speaker and sex, as in the table of one's own recordings."""
+
+
+def train(*arguments: object) -> int:
+    """`python -m train ARGUMENTS` within this process."""
+    return main([str(argument) for argument in arguments])
+
+
+def train_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """`python -m train ARGUMENTS` as a process of its own."""
+    command = [sys.executable, "-m", "train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+
+
+def touch(folder: Path, names: Iterable[str], suffix: str = ".wav") -> Path:
+    """Empty files of these names: enough for reading a corpus's names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / f"{name}{suffix}").touch()
+    return folder
+
+
+def ravdess_clips(folder: Path) -> list[Clip]:
+    """All 2,452 clips of RAVDESS by name, without sound."""
+    return Ravdess().clips(touch(folder, Ravdess.expected()))
+
+
+def write_table(
+    data: Path, rows: Iterable[Sequence[str]], header: Sequence[str] = ("file", "emotion", "speaker", "sex")
+) -> Path:
+    """`clips.csv` of one's own recordings in `data / "own"`."""
+    table = data / "own" / "clips.csv"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return table
+
+
+def own_rows() -> list[Row]:
+    """24 clips: six speakers with four emotions each, all eight in all."""
+    return [
+        (f"{speaker}-{emotion}.wav", str(emotion), speaker, sex)
+        for number, (speaker, sex) in enumerate(SPEAKERS.items())
+        for emotion in (EMOTIONS[(3 * number + k) % len(EMOTIONS)] for k in range(4))
+    ]
+
+
+def own_corpus(data: Path) -> Path:
+    """The clips of `own_rows` as sounds in `data / "own"`, each with a pitch of its own; gives back `data`."""
+    rows = own_rows()
+    write_table(data, rows)
+    for number, (name, *_) in enumerate(rows):
+        sound = sounds.voice(6.0 if name == LONG_CLIP else 1.0, pitch=90.0 + 12.0 * number, seed=number)
+        sounds.write(data / "own", sound, 16_000, stem=Path(name).stem)
+    return data
+
+
+def tiny_recipe(path: Path, **changes: Any) -> Path:
+    """A recipe that extends `tiny` and trains on one's own recordings."""
+    path.write_text(yaml.safe_dump({"extends": "tiny", "corpora": ["own"], **changes}), encoding="utf-8")
+    return path
+
+
+def clip(number: int, corpus: str = "own", emotion: Emotion = Emotion.NEUTRAL, speaker: str = "ana") -> Clip:
+    """A clip without a file."""
+    return Clip(f"{corpus}/{number}", Path(f"{number}.wav"), corpus, emotion, speaker, "female")
+
+
+def cache_of(clips: Sequence[Clip], frames: Sequence[int]) -> FeatureCache:
+    """A feature cache without sound: clip number i at speed s holds `frames[i] + s` frames.
+
+    Every value of a frame is `mark(i, s)`, from which a test reads what it was given.
+    """
+    config = FeatureConfig()
+    lengths = np.array([[count + speed for speed in range(len(SPEEDS))] for count in frames])
+    ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
+    marks = [
+        np.full((lengths[i, s], config.n_mels), mark(i, s), dtype=np.float16)
+        for i in range(len(clips))
+        for s in range(len(SPEEDS))
+    ]
+    return FeatureCache(
+        tuple(clips), np.concatenate(marks), np.stack([ends - lengths, ends], axis=-1), config, "0" * 16
+    )
+
+
+def mark(number: int, speed: int) -> float:
+    """What `cache_of` fills a spectrogram with: exact in float16, above -1."""
+    return (4 * number + speed) / 1024
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What the commands made of the synthetic corpus: five folds and the network on all speakers, one epoch each."""
+
+    data: Path
+    cache: Path
+    runs: Path
+    results: Path
+    recipe: Path
+    bundle: Path
+
+    @property
+    def figures(self) -> Path:
+        """The stored figures."""
+        return self.results / self.recipe.stem / "metrics.json"
+
+
+@functools.cache
+def pipeline(folder: Path) -> Pipeline:
+    """prepare -> fit -> evaluate -> export through the real command line, once for all tests that look at it."""
+    folder.mkdir()
+    made = Pipeline(
+        data=own_corpus(folder / "data"),
+        cache=folder / "cache",
+        runs=folder / "runs",
+        results=folder / "results",
+        recipe=tiny_recipe(folder / "synthetic.yaml", optim={"epochs": 1}),
+        bundle=folder / "bundle",
+    )
+    which = ("--config", made.recipe, "--cache", made.cache, "--runs", made.runs)
+    assert train("prepare", "--data", made.data, "--corpora", "own", "--cache", made.cache, "--workers", 1) == 0
+    assert train("fit", *which, "--fold", 0, 1, 2, 3, 4) == 0
+    assert train("fit", *which, "--all") == 0
+    assert train("evaluate", *which, "--data", made.data, "--results", made.results) == 0
+    assert train("export", *which, "--metrics", made.figures, "--out", made.bundle, "--name", "synthetic") == 0
+    return made
