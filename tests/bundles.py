@@ -6,7 +6,6 @@ import functools
 import json
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,25 +74,6 @@ class ScriptedBackend:
         return Output(np.tile(np.array(self._logits, np.float32), (len(batch), 1)), attention)
 
 
-class CountingBackend(MeanBackend):
-    """Notes how many threads were inside at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.most = self._inside = 0
-        self._lock = threading.Lock()
-
-    def infer(self, batch: npt.NDArray[np.float32]) -> Output:
-        with self._lock:
-            self._inside += 1
-            self.most = max(self.most, self._inside)
-        try:
-            return super().infer(batch)
-        finally:
-            with self._lock:
-                self._inside -= 1
-
-
 def recognizer(backend: Any = None, **calibration: float) -> Recognizer:
     """A Recognizer on a backend without a network; `calibration` changes fields of `CALIBRATION`."""
     fields = {**vars(CALIBRATION), **calibration}
@@ -109,7 +89,9 @@ def logits_of(**probabilities: float) -> list[float]:
 # Small networks and the bundles of them.
 
 
-def network(n_mels: int = CONFIG.n_mels, emotions: int = len(LABELS), **names: str) -> onnx.ModelProto:
+def network(
+    n_mels: int = CONFIG.n_mels, emotions: int = len(LABELS), names: dict[str, str] | None = None
+) -> onnx.ModelProto:
     """A network that keeps the contract: the mean over time through one layer, and the loudness as attention.
 
     Args:
@@ -117,7 +99,8 @@ def network(n_mels: int = CONFIG.n_mels, emotions: int = len(LABELS), **names: s
         emotions: logits of its output.
         names: other names for `input`, `logits`, `attention`.
     """
-    called = {"input": CONTRACT.input, "logits": CONTRACT.logits, "attention": CONTRACT.attention, **names}
+    called = {"input": CONTRACT.input, "logits": CONTRACT.logits, "attention": CONTRACT.attention}
+    called.update(names or {})
     weights = np.random.default_rng(11).standard_normal((n_mels, emotions)).astype(np.float32) / 8
     stride = CONTRACT.attention_stride
     nodes = [

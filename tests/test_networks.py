@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ser_core import bundle
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.errors import SerError
 from train import networks, recipe
@@ -62,11 +63,17 @@ def test_every_weight_is_trained() -> None:
     assert silent == []
 
 
-def test_the_network_that_ships_has_its_size() -> None:
-    chosen = recipe.load("voices").network
-    assert chosen.options["channels"] == [16, 32, 96, 160]
-    network = networks.build(chosen.name, chosen.options)
+def test_the_residual_network_has_its_size() -> None:
+    network = networks.build("residual", {"channels": [16, 32, 96, 160]})
     assert sum(parameter.numel() for parameter in network.parameters()) == 611_257
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipes_network_fits_into_a_bundle(name: str) -> None:
+    chosen = recipe.load(name).network
+    parameters = sum(p.numel() for p in networks.build(chosen.name, chosen.options).parameters())
+    # Four bytes each in ONNX, two in FP16, one in INT8, and a tenth of a MB or two for the graphs.
+    assert 7 * parameters < bundle.MAX_BYTES - 500_000
 
 
 def test_pooling_is_the_weighted_mean_and_deviation() -> None:

@@ -151,8 +151,8 @@ def pipeline(folder: Path) -> Pipeline:
     )
     which = ("--config", made.recipe, "--cache", made.cache, "--runs", made.runs)
     assert train("prepare", "--data", made.data, "--corpora", "own", "--cache", made.cache, "--workers", 1) == 0
-    assert train("fit", *which, "--fold", 0, 1, 2, 3, 4) == 0
-    assert train("fit", *which, "--all") == 0
+    assert train("fit", *which, "--threads", 1, "--fold", 0, 1, 2, 3, 4) == 0
+    assert train("fit", *which, "--threads", 1, "--all") == 0
     assert train("evaluate", *which, "--data", made.data, "--results", made.results) == 0
     assert train("export", *which, "--metrics", made.figures, "--out", made.bundle, "--name", "synthetic") == 0
     return made
