@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 import ser_core
-from ser_core import audio, plots
+from ser_core import plots
 from ser_core.config import Limits
 from ser_core.emotions import COLOURS
 from ser_core.errors import AudioTooLong, NoAudio, SerError, UnreadableAudio, UnsupportedAudio
@@ -97,8 +98,7 @@ def judge(recognizer: Recognizer, path: str | None) -> tuple[Answer, Prediction]
             unforeseen is logged and told in a general one.
     """
     try:
-        sound = audio.read(path, sample_rate=recognizer.config.sample_rate, limits=recognizer.limits)
-        prediction = recognizer.predict(sound)
+        sound, prediction = recognizer.listen(path)
         picture = _unique(plots.spectrogram(sound.samples, recognizer.config, prediction.sound))
         return Answer(prediction.probabilities, picture, prediction.to_dict()), prediction
     except SerError as error:
@@ -331,7 +331,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        page = build(ser_core.load(options.model))
+        recognizer = ser_core.load(options.model)
+        page = build(recognizer)
         launch(page, options)
     except SerError as error:
         return _fail(str(error))
@@ -340,6 +341,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(
             f"The page can't be served at {where}: {error.strerror or error}. Choose another --port or --host."
         )
+    # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
+    threading.Thread(target=recognizer.warm_up, name="warm-up", daemon=True).start()
     page.block_thread()
     return 0
 

@@ -143,7 +143,9 @@ class Recognizer:
             f"{CONTRACT.attention} (B, T / {CONTRACT.attention_stride}))"
         )
 
-    def read(self, source: str | os.PathLike[str] | npt.ArrayLike | Sound, sample_rate: int | None = None) -> Sound:
+    def read(
+        self, source: str | os.PathLike[str] | npt.ArrayLike | Sound | None, sample_rate: int | None = None
+    ) -> Sound:
         """Decode what `predict` accepts, within this recogniser's limits; raises what `predict` raises."""
         if isinstance(source, Sound):
             if source.sample_rate != self.config.sample_rate:
@@ -157,7 +159,7 @@ class Recognizer:
         return audio.from_array(source, sample_rate, target_rate=self.config.sample_rate, limits=self.limits)
 
     def predict(
-        self, source: str | os.PathLike[str] | npt.ArrayLike | Sound, sample_rate: int | None = None
+        self, source: str | os.PathLike[str] | npt.ArrayLike | Sound | None, sample_rate: int | None = None
     ) -> Prediction:
         """Judge a recording.
 
@@ -171,6 +173,12 @@ class Recognizer:
         Raises:
             AudioError: what can't be read; see `ser_core.errors`.
         """
+        return self.listen(source, sample_rate)[1]
+
+    def listen(
+        self, source: str | os.PathLike[str] | npt.ArrayLike | Sound | None, sample_rate: int | None = None
+    ) -> tuple[Sound, Prediction]:
+        """Like `predict`, for whoever needs the decoded sound beside the answer, to draw it say."""
         clock = _Clock()
         sound = self.read(source, sample_rate)
         decode_ms = clock.lap()
@@ -195,7 +203,7 @@ class Recognizer:
             rows = np.array([list(window.probabilities.values()) for window, _ in voiced])
             joined = windows.join(rows, [span.duration_s for _, span in voiced])
         state, label, confidence, answer = self._read_out(joined)
-        return Prediction(
+        answered = Prediction(
             state=state,
             label=label,
             confidence=confidence,
@@ -207,9 +215,12 @@ class Recognizer:
             timings=Timings(decode_ms, quality_ms, features_ms, network_ms, clock.total()),
             model=self.info,
         )
+        return sound, answered
 
     def warm_up(self) -> None:
         """Pay for first calls now (imports, compilation, kernels of the common lengths), so that no visitor does."""
+        import av  # noqa: F401  the decoder of M4A and WebM takes its time to load
+
         rate = 48_000
         for seconds in (1.0, self.config.one_piece_s, self.config.one_piece_s + self.config.window_hop_s):
             time_s = np.arange(round(seconds * rate)) / rate

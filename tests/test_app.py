@@ -50,6 +50,10 @@ class FakeRecognizer:
     limits = Limits()
     metrics: dict[str, Any] = {"actor_independent": {"speech": {"accuracy": 0.734}}}  # noqa: RUF012
 
+    def listen(self, source: str | None) -> tuple[Sound, Prediction]:
+        sound = ser_core.audio.read(source, limits=self.limits)
+        return sound, self.predict(sound)
+
     def predict(self, source: Sound, sample_rate: int | None = None) -> Prediction:
         rate = self.config.sample_rate
         trimmed = trim(source.samples, self.config)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ser_core.emotions import Emotion
 from tests.train_data import cache_of, clip, own_corpus, tiny_recipe, train, train_process
-from train import fit, recipe
+from train import fit, networks, recipe
 from train.augment import AugmentConfig
 from train.batches import Batch, Sampler
 from train.fit import Run, RunError
@@ -89,7 +89,7 @@ def test_a_run_leaves_weights_a_record_and_a_checkpoint(uninterrupted: Path, cac
 def test_training_moves_every_weight(uninterrupted: Path, config: Path) -> None:
     chosen = recipe.load(str(config))
     torch.manual_seed(chosen.seed)
-    start = fit.networks.build(chosen.network.name, chosen.network.options).state_dict()
+    start = networks.build(chosen.network.name, chosen.network.options).state_dict()
     trained = weights_of(uninterrupted)
     assert set(trained) == set(start)
     # The last layer of the attention's score has a bias that a softmax takes no notice of.
@@ -271,7 +271,7 @@ def test_averaging_leaves_training_undisturbed() -> None:
 
     def trained(ask: bool) -> dict[str, Tensor]:
         torch.manual_seed(0)
-        network = fit.networks.build("residual", {"channels": [16, 16, 16, 16]})
+        network = networks.build("residual", {"channels": [16, 16, 16, 16]})
         optim = OptimConfig(epochs=2, batch_size=4, bfloat16=False)
         trainer = Trainer(network, optim, AugmentConfig(), steps_per_epoch=2, seed=0, device=torch.device("cpu"))
         for number in range(2):

@@ -58,7 +58,9 @@ def test_every_weight_is_trained() -> None:
     network = networks.build("residual", SMALL)
     logits, _ = network(inputs(2))
     logits.square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0.0 for p in network.classifier.parameters())
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0.0 for p in network.get_submodule("classifier").parameters()
+    )
     silent = [name for name, p in network.named_parameters() if p.grad is None]
     assert silent == []
 

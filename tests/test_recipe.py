@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -95,6 +95,10 @@ def test_a_loop_of_recipes_is_told(tmp_path: Path) -> None:
         recipe.load(str(one))
 
 
+def changed_field(name: str) -> dict[str, Any]:
+    return {name: 0.123}
+
+
 def test_the_hash_changes_with_everything_that_a_recipe_says() -> None:
     base = Recipe("base")
     changed = [
@@ -102,11 +106,11 @@ def test_the_hash_changes_with_everything_that_a_recipe_says() -> None:
         dataclasses.replace(base, network=NetworkConfig("residual", {"dropout": 0.5})),
         dataclasses.replace(base, seed=1),
         *(
-            dataclasses.replace(base, augment=dataclasses.replace(base.augment, **{field.name: 0.123}))
+            dataclasses.replace(base, augment=dataclasses.replace(base.augment, **changed_field(field.name)))
             for field in dataclasses.fields(AugmentConfig)
         ),
         *(
-            dataclasses.replace(base, optim=dataclasses.replace(base.optim, **{field.name: 0.123}))
+            dataclasses.replace(base, optim=dataclasses.replace(base.optim, **changed_field(field.name)))
             for field in dataclasses.fields(OptimConfig)
         ),
     ]

@@ -29,17 +29,23 @@ class ReportError(SerError):
 def results(metrics: dict[str, Any]) -> str:
     """The headline: accuracy and UAR of speech and of song on actors never heard in training."""
     head = (
-        "| RAVDESS, eight emotions, actors never heard | clips | accuracy | 95 % interval over actors | UAR "
-        "| folds, mean ± std | folds 1 to 4 |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+        "| RAVDESS, eight emotions | clips | accuracy | 95 % interval over actors "
+        "| UAR | folds, mean ± std | folds 1 to 4 | each fold |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
     )
     rows = []
     for channel, values in metrics["actor_independent"].items():
         low, high = values["interval_95"]["accuracy"]
-        rows.append(
-            f"| {channel} | {values['n']:,} | **{_percent(values['accuracy'])}** | {_percent(low)} to {_percent(high)} | "
-            f"{_percent(values['uar'])} | {_percent(values['mean']['accuracy'])} ± {100 * values['std']['accuracy']:.1f} | "
-            f"{_percent(values['folds_1_to_4']['accuracy'])} |"
+        cells = (
+            channel,
+            f"{values['n']:,}",
+            f"**{_percent(values['accuracy'])}**",
+            f"{_percent(low)} to {_percent(high)}",
+            _percent(values["uar"]),
+            f"{_percent(values['mean']['accuracy'])} ± {100 * values['std']['accuracy']:.1f}",
+            _percent(values["folds_1_to_4"]["accuracy"]),
+            ", ".join(f"{100 * fold['accuracy']:.1f}" for fold in values["folds"]),
         )
+        rows.append("| " + " | ".join(cells) + " |")
     return head + "\n".join(rows)
 
 
@@ -63,7 +69,8 @@ def precisions(metrics: dict[str, Any], shipped: bundle.Bundle) -> str:
         size = sum(shipped.files[name].size for name in bundle.MODEL_FILES[precision]) / 2**20
         chosen = " (default)" if precision == metrics["precision"] else ""
         lines.append(
-            f"| {precision.upper()}{chosen} | {_percent(values['speech'], 2)} | {_percent(values['song'], 2)} | {size:.1f} MB |"
+            f"| {precision.upper()}{chosen} | {_percent(values['speech'], 2)} | {_percent(values['song'], 2)} "
+            f"| {size:.1f} MB |"
         )
     return "\n".join(lines)
 
@@ -71,12 +78,12 @@ def precisions(metrics: dict[str, Any], shipped: bundle.Bundle) -> str:
 def calibration(metrics: dict[str, Any]) -> str:
     """How far confidence can be trusted, in a sentence."""
     speech = metrics["actor_independent"]["speech"]
+    clips = sum(values["n"] for values in metrics["actor_independent"].values())
     return (
         f"Expected calibration error on speech: {speech['ece']:.3f}. The surer half of the spoken clips is right in "
         f"{_percent(speech['accuracy_surer_half'])}. Below a confidence of "
         f"{100 * metrics['calibration']['uncertain_below']:.0f} % the page says that it isn't sure. "
-        f"{metrics['no_speech']} of {sum(values['n'] for values in metrics['actor_independent'].values()):,} clips were "
-        "taken for silence."
+        f"{metrics['no_speech']} of {clips:,} clips were taken for silence."
     )
 
 
@@ -110,11 +117,12 @@ def fill(page: str, contents: dict[str, Callable[[], str]]) -> str:
         ReportError: a mark isn't there.
     """
     for name, make in contents.items():
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(\n?<!-- /{name} -->)", re.DOTALL)
+        marks = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
         if not marks.search(page):
             raise ReportError(f"The page has no <!-- {name} --> ... <!-- /{name} -->: add both marks.")
-        text = make()
-        page = marks.sub(lambda match, text=text: f"{match[1]}{text}\n<!-- /{name} -->", page)  # type: ignore[misc]
+        # As a function, since a replacement string would have its backslashes read.
+        filled = f"<!-- {name} -->\n{make()}\n<!-- /{name} -->"
+        page = marks.sub(lambda _, filled=filled: filled, page)  # type: ignore[misc]
     return page
 
 
