@@ -87,7 +87,7 @@ class OpenVinoBackend:
     def infer(self, batch: npt.NDArray[np.float32]) -> Output:
         """See `Backend.infer`."""
         with self._request() as request:
-            outputs = request.infer({CONTRACT.input: batch})
+            outputs = request.infer({CONTRACT.input: batch}, share_outputs=True)
             # Copied while the request is still ours: its buffers are the next caller's.
             return Output(np.array(outputs[CONTRACT.logits]), np.array(outputs[CONTRACT.attention]))
 

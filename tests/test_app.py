@@ -50,6 +50,12 @@ class FakeRecognizer:
     limits = Limits()
     metrics: dict[str, Any] = {"actor_independent": {"speech": {"accuracy": 0.734}}}  # noqa: RUF012
 
+    def __init__(self) -> None:
+        self.warm = threading.Event()
+
+    def warm_up(self) -> None:
+        self.warm.set()
+
     def listen(self, source: str | None) -> tuple[Sound, Prediction]:
         sound = ser_core.audio.read(source, limits=self.limits)
         return sound, self.predict(sound)
@@ -340,6 +346,7 @@ def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) ->
     assert app.main(["--port", str(free_port())]) == 0
     built[0].close()
     assert seen == [200]
+    assert FAKE.warm.wait(5.0)
 
 
 # Its command line

@@ -158,7 +158,9 @@ class SlowRequest:
     def __init__(self, log: list[str]) -> None:
         self._log, self._lock = log, threading.Lock()
 
-    def infer(self, inputs: dict[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
+    def infer(
+        self, inputs: dict[str, npt.NDArray[np.float32]], *, share_outputs: bool
+    ) -> dict[str, npt.NDArray[np.float32]]:
         if not self._lock.acquire(blocking=False):
             self._log.append("shared")
             raise RuntimeError("Infer Request is busy")

@@ -1,0 +1,145 @@
+"""What is committed: results as new as their code and recipe, and a model that carries its own figures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from ser_core import bundle
+from ser_core.emotions import EMOTIONS
+from tests.train_data import ravdess_clips
+from train import evaluate, export, metrics, recipe, report, splits
+from train.evaluate import RESULTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ser_core.bundle import Bundle
+
+STORED = sorted(path.parent.name for path in RESULTS.glob("*/metrics.json"))
+STORED_FOLDS = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/fold*.npz"))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return bundle.read(bundle.BUNDLED)
+
+
+def figures(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / name / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def same(found: Any, stored: Any) -> bool:
+    """Equal; floats nearly so, since the search for a temperature may end a hair elsewhere on another CPU."""
+    if isinstance(stored, dict):
+        return list(found) == list(stored) and all(same(found[key], value) for key, value in stored.items())
+    if isinstance(stored, list):
+        return len(found) == len(stored) and all(same(a, b) for a, b in zip(found, stored, strict=True))
+    if isinstance(stored, float):
+        return bool(found == pytest.approx(stored, rel=1e-3, abs=1e-3))
+    return bool(found == stored)
+
+
+def redo(name: str) -> str:
+    return (
+        f"Run `python -m train fit --config {name} --fold 0 1 2 3 4`, then "
+        f"`python -m train evaluate --config {name} --data DIR`."
+    )
+
+
+def test_the_recipe_that_ships_has_results(shipped: Bundle) -> None:
+    name = shipped.training["recipe"]["name"]
+    assert name in STORED, f"train/results/{name} lacks metrics.json. {redo(name)}"
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_figures_are_fresh(name: str) -> None:
+    then, now = figures(name)["recipe_hash"], recipe.load(name).hash
+    assert then == now, (
+        f"train/results/{name}/metrics.json is stale: it comes from {then}, recipe and code are now {now}. {redo(name)}"
+    )
+
+
+@pytest.mark.parametrize("path", STORED_FOLDS)
+def test_stored_logits_are_fresh(path: str) -> None:
+    name = path.partition("/")[0]
+    with np.load(RESULTS / path, allow_pickle=False) as stored:
+        origin = json.loads(str(stored["origin"]))
+    then, now = origin["recipe_hash"], recipe.load(name).hash
+    assert then == now, (
+        f"train/results/{path} is stale: it comes from {then}, recipe and code are now {now}. {redo(name)}"
+    )
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_figures_come_out_again_from_the_stored_logits(name: str) -> None:
+    stored = figures(name)
+    found = json.loads(json.dumps(evaluate.figures(RESULTS / name, recipe.load(name), stored["command"])))
+    assert list(found) == list(stored)
+    differing = [key for key in stored if not same(found[key], stored[key])]
+    assert differing == [], f"run `python -m train evaluate --config {name}`"
+    # What is counted is equal to the last clip, on every machine.
+    for channel, values in stored["actor_independent"].items():
+        assert found["actor_independent"][channel]["confusion"] == values["confusion"]
+        assert found["actor_independent"][channel]["accuracy"] == pytest.approx(values["accuracy"], abs=1e-9)
+        assert found["actor_independent"][channel]["uar"] == pytest.approx(values["uar"], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_logits_are_of_whole_folds(name: str, tmp_path: Path) -> None:
+    """Every clip of RAVDESS once, in the fold that tests its actor, with its own label."""
+    expected = {clip.key: clip for clip in ravdess_clips(tmp_path)}
+    judged, _ = evaluate.load(RESULTS / name, "fp32")
+    assert sorted(key for one in judged for key in one.keys) == sorted(expected)
+    for one in judged:
+        clips = [expected[key] for key in one.keys]
+        assert {clip.speaker for clip in clips} == splits.ACTOR_FOLDS[one.fold]
+        assert [EMOTIONS.index(clip.emotion) for clip in clips] == one.emotions.tolist()
+        assert [clip.channel for clip in clips] == one.channels.tolist()
+        assert [clip.speaker for clip in clips] == one.speakers.tolist()
+
+
+def test_the_model_that_ships_has_its_recipes_figures(shipped: Bundle) -> None:
+    name, carried = shipped.training["recipe"]["name"], shipped.metrics()
+    again = f"run `python -m train export --config {name} --out assets/model`"
+    assert carried == figures(name), again
+    assert carried["schema_version"] == metrics.SCHEMA_VERSION
+    assert shipped.training["recipe_hash"] == carried["recipe_hash"] == recipe.load(name).hash, again
+    assert shipped.training["data_digest"] == carried["data_digest"], again
+    assert shipped.precision == carried["precision"], again
+    assert shipped.calibration.temperature == carried["calibration"]["temperature"], again
+
+
+def test_the_model_that_ships_was_trained_on_all_speakers(shipped: Bundle) -> None:
+    judged, origins = evaluate.load(RESULTS / shipped.training["recipe"]["name"], "fp32")
+    # A fold's network heard all but the clips that test it; the one that ships heard those too.
+    totals = {origin["train_clips"] + len(one.keys) for one, origin in zip(judged, origins, strict=True)}
+    assert totals == {shipped.training["train_clips"]}
+
+
+def test_the_model_that_ships_was_checked_against_torch(shipped: Bundle) -> None:
+    for name in ("onnxruntime", "fp32", "fp16"):
+        parity = shipped.training["parity"][name]
+        assert parity["clips"] >= 200
+        assert parity["probability"] <= export.TOLERANCE
+        assert parity["labels"] == 0
+
+
+def test_speech_of_unheard_actors_passes_its_bar(shipped: Bundle) -> None:
+    found = shipped.metrics()["actor_independent"]
+    assert (found["speech"]["n"], found["song"]["n"]) == (1_440, 1_012)
+    assert found["speech"]["accuracy"] >= 0.70
+
+
+def test_the_readme_says_what_the_stored_figures_say() -> None:
+    page = report.README.read_text(encoding="utf-8")
+    assert report.fill(page, report.parts()) == page, "run `make results`"
+
+
+def test_a_page_without_marks_is_refused() -> None:
+    with pytest.raises(report.ReportError, match=r"no <!-- results -->"):
+        report.fill("# A page\n", {"results": lambda: "text"})
