@@ -190,6 +190,19 @@ def test_own_tables_that_lack_something_are_told(tmp_path: Path) -> None:
         Own().clips(tmp_path / "own")
 
 
+def test_own_table_with_a_short_row_is_told(tmp_path: Path) -> None:
+    write_table(tmp_path, [("a.wav", "calm", "Ben")])
+    with pytest.raises(CorpusError, match=r"clips\.csv, line 2 has too few fields: give file, emotion, speaker, sex\."):
+        Own().clips(tmp_path / "own")
+
+
+def test_own_table_as_spreadsheets_save_it(tmp_path: Path) -> None:
+    table = write_table(tmp_path, [("a.wav", "calm", "Ben", "male")])
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    touch(tmp_path / "own", ["a"])
+    assert [clip.speaker for clip in Own().clips(tmp_path / "own")] == ["Ben"]
+
+
 def test_an_unknown_or_absent_corpus_is_told(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"No corpus is called 'emodb'; there are ravdess, nemo, banglaser, own\."):
         corpora.read(tmp_path, ["emodb"])

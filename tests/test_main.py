@@ -349,7 +349,10 @@ def test_out_is_replaced_only_when_all_is_judged(voices: Path, tmp_path: Path, m
             return judge.predict(path)
 
     monkeypatch.setattr(command, "load", lambda model, precision: Watched())
-    assert command.main([str(voices), "--format", "jsonl", "--out", str(out)]) == 0
+    with out.open(encoding="utf-8") as reader:
+        assert command.main([str(voices), "--format", "jsonl", "--out", str(out)]) == 0
+        # Replaced, not written over: who was reading goes on reading what was there.
+        assert reader.read() == "before"
     assert seen == ["before"] * 3
     assert len(out.read_text(encoding="utf-8").splitlines()) == 3
     assert stat.S_IMODE(out.stat().st_mode) == 0o640

@@ -212,7 +212,8 @@ class Own:
         table = root / "clips.csv"
         if not table.is_file():
             raise CorpusError(f"{root} has no clips.csv: write one with the columns {', '.join(self.columns)}.")
-        with table.open(encoding="utf-8", newline="") as lines:
+        # "-sig": spreadsheets like to begin a UTF-8 file with a byte-order mark.
+        with table.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)
             if absent := set(self.columns) - set(reader.fieldnames or ()):
                 raise CorpusError(f"{table} lacks the columns {', '.join(sorted(absent))}: add them to its first line.")
@@ -223,6 +224,8 @@ class Own:
 
     @staticmethod
     def _parse(root: Path, table: Path, number: int, row: dict[str, str]) -> Clip:
+        if any(row[column] is None for column in Own.columns):
+            raise CorpusError(f"{table}, line {number} has too few fields: give {', '.join(Own.columns)}.")
         path = root / row["file"]
         if not path.is_file():
             raise CorpusError(f"{table}, line {number}: there is no file {row['file']} in {root}.")
