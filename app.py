@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read while gradio is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# The one matrix product of an answer is small: threads for it wait on each other wherever visitors share the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gradio as gr
 

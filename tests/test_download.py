@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import httpx
 import pytest
 
+from tests.processes import hear_interrupts
 from train import download as dl
 
 if TYPE_CHECKING:
@@ -388,6 +389,7 @@ def start(archive: dl.Archive, to: Path, url: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509  no threads run here, and nothing else sets a signal
     )
 
 

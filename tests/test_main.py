@@ -21,6 +21,7 @@ from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
 from tests import bundles, sounds
 from tests.bundles import logits_of
+from tests.processes import hear_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +75,7 @@ def start(*arguments: str | Path | bytes, **options: Any) -> subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509  no threads run here, and nothing else sets a signal
         **options,
     )
 

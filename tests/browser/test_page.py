@@ -166,6 +166,9 @@ def test_the_answer_is_announced(page: Page) -> None:
 
 def test_the_notice_stands_above_the_recorder(page: Page) -> None:
     notice = page.locator("#notice")
+    # The parts of the page come one after the other.
+    for name in ("recording", "judge", "answer", "spectrogram", "chart", "examples", "model"):
+        page.locator(f"#{name}").wait_for(state="attached")
     assert "An AI system is at work" in notice.inner_text()
     assert "Recordings are not kept" in notice.inner_text()
     places = page.evaluate(PLACES)
