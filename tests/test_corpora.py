@@ -196,6 +196,12 @@ def test_own_table_with_a_short_row_is_told(tmp_path: Path) -> None:
         Own().clips(tmp_path / "own")
 
 
+def test_a_blank_behind_a_name_makes_no_other_speaker(tmp_path: Path) -> None:
+    write_table(tmp_path, [("a.wav", "calm", "Ben", "male"), ("b.wav", "calm", "Ben ", "male")])
+    touch(tmp_path / "own", ["a", "b"])
+    assert {clip.speaker for clip in Own().clips(tmp_path / "own")} == {"Ben"}
+
+
 def test_own_table_as_spreadsheets_save_it(tmp_path: Path) -> None:
     table = write_table(tmp_path, [("a.wav", "calm", "Ben", "male")])
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())

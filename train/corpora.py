@@ -238,7 +238,7 @@ class Own:
             path=path,
             corpus="own",
             emotion=Emotion(row["emotion"]),
-            speaker=row["speaker"],
+            speaker=row["speaker"].strip(),
             sex="female" if row["sex"] == "female" else "male",
         )
 
