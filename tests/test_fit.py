@@ -282,3 +282,9 @@ def test_averaging_leaves_training_undisturbed() -> None:
 
     plain, asked = trained(ask=False), trained(ask=True)
     assert all(torch.equal(plain[name], asked[name]) for name in plain)
+
+
+def test_a_fold_without_a_speaker_to_test_is_refused() -> None:
+    cache = cache_of([clip(number, speaker=name) for number, name in enumerate(("ana", "ben", "eve"))], [200] * 3)
+    with pytest.raises(RunError, match=r"Fold 3 has no speaker to test: five folds want at least five speakers of own"):
+        Run(recipe.Recipe("few", corpora=("own",)), 3).split(cache)

@@ -68,6 +68,11 @@ class Run:
         split = splits.by_speaker(
             [cache.clips[index] for index in chosen], self.recipe.corpora[0], self.fold, validate=self.validate
         )
+        if self.fold is not None and not split.test:
+            raise RunError(
+                f"Fold {self.fold} has no speaker to test: five folds want at least five speakers of "
+                f"{self.recipe.corpora[0]}. Add some, or train with --all."
+            )
         sides = (split.train, split.validation, split.test)
         return splits.Split(*(tuple(chosen[index] for index in side) for side in sides))
 
