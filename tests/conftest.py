@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.train_data import Pipeline
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,3 +33,11 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     if not (folder / "ravdess").is_dir():
         pytest.fail(f"{folder} (from --data or SER_DATA) holds no folder ravdess; `python -m train download` makes one")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """Everything from sounds to a bundle, made once through the command line for all who test a part of it."""
+    from tests import train_data  # imports torch, which most tests do without
+
+    return train_data.pipeline(tmp_path_factory.mktemp("pipeline"))

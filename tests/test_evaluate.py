@@ -30,11 +30,6 @@ CONFIG = FeatureConfig()
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    return train_data.pipeline(tmp_path_factory.getbasetemp() / "pipeline")
-
-
-@pytest.fixture(scope="module")
 def figures(made: Pipeline) -> dict[str, Any]:
     return read(made.figures)
 

@@ -15,7 +15,7 @@ from ser_core import audio, bundle, recognizer
 from ser_core.bundle import MODEL_FILES
 from ser_core.config import FeatureConfig
 from ser_core.emotions import LABELS
-from tests import sounds, train_data
+from tests import sounds
 from tests.train_data import LONG_CLIP, ROOT, Pipeline, train
 from train import export, fit, networks, recipe
 from train.export import ExportError
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from ser_core.prediction import Precision
 
 CONFIG = FeatureConfig()
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    return train_data.pipeline(tmp_path_factory.getbasetemp() / "pipeline")
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +142,14 @@ def test_the_calibration_set_is_drawn_alike_and_filled_up(made: Pipeline) -> Non
     assert len(first) == 5
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert len(export.calibration_set(cache, range(8, 24))) == 16
-    allowed = [export.spectrogram(cache, index) for index in range(8, 24)]
+    allowed = [cache.network_input(index) for index in range(8, 24)]
     for one in first:
         assert one.dtype == np.float32
         assert one.shape == (64, CONFIG.min_frames)
         assert any(np.array_equal(one, other) for other in allowed if other.shape == one.shape)
     long_clip = [clip.key for clip in cache.clips].index(f"own/{LONG_CLIP}")
     frames = len(cache.spectrogram(long_clip))
-    filled = export.spectrogram(cache, long_clip)
+    filled = cache.network_input(long_clip)
     assert filled.shape == (64, -(-frames // CONFIG.frame_step) * CONFIG.frame_step)
     assert (filled[:, frames:] == -1.0).all()
 

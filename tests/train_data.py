@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -137,10 +136,9 @@ class Pipeline:
         return self.results / self.recipe.stem / "metrics.json"
 
 
-@functools.cache
 def pipeline(folder: Path) -> Pipeline:
-    """prepare -> fit -> evaluate -> export through the real command line, once for all tests that look at it."""
-    folder.mkdir()
+    """prepare -> fit -> evaluate -> export through the real command line, in `folder`."""
+    folder.mkdir(exist_ok=True)
     made = Pipeline(
         data=own_corpus(folder / "data"),
         cache=folder / "cache",

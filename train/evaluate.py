@@ -124,8 +124,9 @@ def figures(folder: Path, chosen: Recipe, command: str) -> dict[str, Any]:
     Raises:
         ResultsError: a fold is missing, or the folds come from different states of recipe, code or data.
     """
-    by_precision = {precision: load(folder, precision)[0] for precision in PRECISIONS}
-    origins = load(folder, PRECISIONS[0])[1]
+    loaded = {precision: load(folder, precision) for precision in PRECISIONS}
+    by_precision = {precision: judged for precision, (judged, _) in loaded.items()}
+    origins = loaded["fp32"][1]
     for key in ("recipe_hash", "data_digest"):
         if len(values := {origin[key] for origin in origins}) > 1:
             raise ResultsError(f"The folds in {folder} differ in their {key}: {', '.join(sorted(values))}. Redo them.")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ser_core import bundle, features, recognizer
+from ser_core import bundle, recognizer
 from ser_core.backends import OpenVinoBackend
 from ser_core.bundle import METRICS, MODEL_FILES, Calibration
 from ser_core.config import CONTRACT, FeatureConfig
@@ -91,13 +91,7 @@ def convert(network: nn.Module, folder: Path, calibration: Sequence[LogMel]) -> 
 def calibration_set(cache: FeatureCache, indices: Sequence[int], count: int = CALIBRATION_CLIPS) -> list[LogMel]:
     """`count` clips drawn from `indices` with a fixed seed: float32 (n_mels, n_frames), filled up as the app does."""
     chosen = np.random.default_rng(0).permutation(np.asarray(indices))[:count]
-    return [spectrogram(cache, int(index)) for index in chosen]
-
-
-def spectrogram(cache: FeatureCache, index: int) -> LogMel:
-    """A cached clip at its own speed as the network's input: float32 (n_mels, n_frames), filled up."""
-    frames: npt.NDArray[np.float32] = cache.spectrogram(index).T.astype(np.float32)
-    return features.pad(frames, features.padded_frames(frames.shape[1], cache.config))
+    return [cache.network_input(int(index)) for index in chosen]
 
 
 @dataclass(frozen=True)

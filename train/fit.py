@@ -201,14 +201,10 @@ def _finish(folder: Path, network: nn.Module, record: dict[str, Any]) -> None:
 @torch.no_grad()
 def _accuracy(network: nn.Module, cache: FeatureCache, indices: Sequence[int]) -> float:
     """Share of clips recognised, each in one piece, filled up as the app does."""
-    from ser_core import features
-
     device = next(network.parameters()).device
     hits = 0
     for index in indices:
-        spectrogram = cache.spectrogram(index).T.astype("float32")
-        frames = features.padded_frames(spectrogram.shape[1], cache.config)
-        batch = torch.from_numpy(features.pad(spectrogram, frames))[None, None].to(device)
+        batch = torch.from_numpy(cache.network_input(index))[None, None].to(device)
         hits += int(network(batch)[0].argmax()) == EMOTIONS.index(cache.clips[index].emotion)
     return hits / len(indices)
 

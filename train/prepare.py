@@ -63,6 +63,11 @@ class FeatureCache:
         start, end = self.offsets[clip, speed]
         return self.frames[start:end]
 
+    def network_input(self, clip: int) -> features.LogMel:
+        """float32 (n_mels, n_frames), clip number `clip` at its own speed, filled up as the app does."""
+        frames: npt.NDArray[np.float32] = self.spectrogram(clip).T.astype(np.float32)
+        return features.pad(frames, features.padded_frames(frames.shape[1], self.config))
+
     @classmethod
     def open(cls, folder: Path) -> FeatureCache:
         """Open what `prepare` wrote. Raises CacheError where it isn't there or was made by another feature config."""
