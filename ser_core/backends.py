@@ -16,7 +16,7 @@ from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import openvino as ov
@@ -43,12 +43,57 @@ class Backend(Protocol):
         ...
 
 
-class OpenVinoBackend:
-    """The network compiled by OpenVINO for the CPU.
+class Requests:
+    """A network compiled by OpenVINO for the CPU, to be called from many threads at once.
 
     A compiled model that is called directly shares one infer request among all callers, which then fail or, worse, get
     each other's answers. Here each call takes a request of its own from a pool as large as the machine has cores, and
     waits where all are at work.
+
+    Args:
+        path: an IR (.xml with its .bin beside it) or an ONNX file.
+        check: raises BundleError where the network isn't what the caller needs.
+
+    Raises:
+        BundleError: OpenVINO can't read or compile it, or `check` refused it.
+    """
+
+    def __init__(self, path: Path, check: Callable[[ov.Model], None] = lambda _: None) -> None:
+        import openvino as ov
+
+        try:
+            model = ov.Core().read_model(path)
+            check(model)
+            # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
+            compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(
+                f"OpenVINO {ov.__version__} can't load {path.name} ({reason}). Export the model again with this "
+                "version, or use another precision of it."
+            ) from error
+        self._pool: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
+        for _ in range(os.cpu_count() or 1):
+            self._pool.put(compiled.create_infer_request())
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[ov.InferRequest]:
+        request = self._pool.get()
+        try:
+            yield request
+        finally:
+            self._pool.put(request)
+
+    def infer(self, inputs: dict[str, npt.NDArray[np.float32]], names: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """The outputs called `names` for the inputs by their names."""
+        with self._request() as request:
+            outputs = request.infer(inputs, share_outputs=True)
+            # Copied while the request is still ours: its buffers are the next caller's.
+            return [np.array(outputs[name]) for name in names]
+
+
+class OpenVinoBackend:
+    """The network that hears emotions, run by OpenVINO.
 
     Args:
         path: an IR (.xml with its .bin beside it) or an ONNX file.
@@ -59,37 +104,11 @@ class OpenVinoBackend:
     """
 
     def __init__(self, path: Path, n_mels: int) -> None:
-        import openvino as ov
-
-        try:
-            model = ov.Core().read_model(path)
-            _check(model, path, n_mels)
-            # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
-            compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise BundleError(
-                f"OpenVINO {ov.__version__} can't load {path.name} ({reason}). Export the model again with this "
-                "version, or use another precision of it."
-            ) from error
-        self._requests: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
-        for _ in range(os.cpu_count() or 1):
-            self._requests.put(compiled.create_infer_request())
-
-    @contextlib.contextmanager
-    def _request(self) -> Iterator[ov.InferRequest]:
-        request = self._requests.get()
-        try:
-            yield request
-        finally:
-            self._requests.put(request)
+        self._requests = Requests(path, lambda model: _check(model, path, n_mels))
 
     def infer(self, batch: npt.NDArray[np.float32]) -> Output:
         """See `Backend.infer`."""
-        with self._request() as request:
-            outputs = request.infer({CONTRACT.input: batch}, share_outputs=True)
-            # Copied while the request is still ours: its buffers are the next caller's.
-            return Output(np.array(outputs[CONTRACT.logits]), np.array(outputs[CONTRACT.attention]))
+        return Output(*self._requests.infer({CONTRACT.input: batch}, [CONTRACT.logits, CONTRACT.attention]))
 
 
 def _check(model: ov.Model, path: Path, n_mels: int) -> None:

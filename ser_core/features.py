@@ -49,17 +49,19 @@ def trim(waveform: Waveform, config: FeatureConfig) -> Trimmed:
 
     if waveform.size == 0:
         return Trimmed(waveform, 0, 0, -math.inf)
-    rms = librosa.feature.rms(y=waveform, frame_length=config.trim_frame_length, hop_length=config.trim_hop_length)
+    # A cheap sound card adds a constant, which is no sound.
+    centred = waveform - waveform.mean()
+    rms = librosa.feature.rms(y=centred, frame_length=config.trim_frame_length, hop_length=config.trim_hop_length)
     peak_dbfs = 20.0 * math.log10(peak) if (peak := float(rms.max())) > 0.0 else -math.inf
     if peak_dbfs < config.silence_dbfs:
         return Trimmed(waveform[:0], 0, 0, peak_dbfs)
-    samples, (start, end) = librosa.effects.trim(
-        waveform,
+    _, (start, end) = librosa.effects.trim(
+        centred,
         top_db=config.trim_top_db,
         frame_length=config.trim_frame_length,
         hop_length=config.trim_hop_length,
     )
-    return Trimmed(samples, int(start), int(end), peak_dbfs)
+    return Trimmed(waveform[start:end], int(start), int(end), peak_dbfs)
 
 
 def log_mel(waveform: Waveform, config: FeatureConfig) -> LogMel:
@@ -89,6 +91,14 @@ def log_mel(waveform: Waveform, config: FeatureConfig) -> LogMel:
     # amin far below the range: librosa's default of 1e-10 would flatten the quiet end of a quiet recording.
     decibels = librosa.power_to_db(power / loudest, ref=1.0, amin=1e-20, top_db=None)
     return np.clip(decibels * (2.0 / config.dynamic_range_db) + 1.0, -1.0, 1.0).astype(np.float32)
+
+
+def band_hz(config: FeatureConfig) -> npt.NDArray[np.float64]:
+    """float64 (n_mels,): the centres of the mel bands in Hz."""
+    import librosa
+
+    edges = librosa.mel_frequencies(n_mels=config.n_mels + 2, fmin=config.f_min, fmax=config.f_max)
+    return np.asarray(edges[1:-1], dtype=np.float64)
 
 
 def padded_frames(n_frames: int, config: FeatureConfig) -> int:

@@ -41,6 +41,7 @@ def notes(
     *,
     peak_dbfs: float,
     sound_s: float,
+    voice_s: float,
     config: FeatureConfig | None = None,
 ) -> tuple[QualityNote, ...]:
     """Judge a recording as a whole.
@@ -50,11 +51,12 @@ def notes(
         sample_rate: Hz.
         peak_dbfs: dB relative to full scale, RMS of its loudest frame, as `features.trim` gives it; -inf for silence.
         sound_s: seconds of sound that trimming left, at least 0.
-        config: for `silence_dbfs` and `min_sound_s`; `FeatureConfig()` where None.
+        voice_s: seconds of voice in it, at least 0.
+        config: for `silence_dbfs`, `min_sound_s` and `min_voice_s`; `FeatureConfig()` where None.
 
     Returns:
-        The notes, worst first; empty where there is nothing to say. "silence" and "too_short", which leave no emotion
-        to be told, come first; "silence" stands alone.
+        The notes, worst first; empty where there is nothing to say. "silence", "no_voice" and "too_short", which leave
+        no emotion to be told, come first; "silence" stands alone.
     """
     config = config or FeatureConfig()
     if len(waveform) == 0 or sound_s <= 0.0 or peak_dbfs < config.silence_dbfs:
@@ -66,6 +68,14 @@ def notes(
             ),
         )
     found: list[QualityNote] = []
+    if voice_s < config.min_voice_s <= sound_s:
+        found.append(
+            QualityNote(
+                "no_voice",
+                "There is sound in this recording, but nobody was heard to speak or sing. Come closer to the "
+                "microphone, in a quiet place, and record again.",
+            )
+        )
     if sound_s < config.min_sound_s:
         found.append(
             QualityNote(
@@ -86,10 +96,11 @@ def notes(
         found.append(
             QualityNote(
                 "very_quiet",
-                "The voice is very quiet. Come closer to the microphone or turn its level up.",
+                "The recording is very quiet. Come closer to the microphone or turn its level up.",
             )
         )
-    if contrast_db(waveform, sample_rate) < _LOW_CONTRAST_DB:
+    # Of a voice alone: a steady sound in which nobody speaks has been told above.
+    if voice_s >= config.min_voice_s and contrast_db(waveform, sample_rate) < _LOW_CONTRAST_DB:
         found.append(
             QualityNote(
                 "noisy",
@@ -120,6 +131,8 @@ def contrast_db(waveform: Waveform, sample_rate: int) -> float:
     length = round(_FRAME_S * sample_rate)
     count = len(waveform) // length
     frames = waveform[: count * length].reshape(count, length)
+    # A cheap sound card adds a constant, which would fill every pause; digital silence has none.
+    frames = frames - frames.mean(axis=1, keepdims=True)
     energies = np.einsum("ij,ij->i", frames, frames) / length
     energies = energies[energies > _DIGITAL_SILENCE]
     if len(energies) * _FRAME_S < _MIN_CONTRAST_S:

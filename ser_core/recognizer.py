@@ -2,77 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import audio, bundle, features, quality, windows
+from ser_core import audio, bundle, quality, windows
 from ser_core.audio import Sound
 from ser_core.config import CONTRACT, FeatureConfig, Limits
 from ser_core.emotions import LABELS
 from ser_core.errors import UnsupportedAudio
-from ser_core.prediction import ModelInfo, Precision, Prediction, Span, State, Timings, Window
+from ser_core.prediction import ModelInfo, Precision, Prediction, State, Timings, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ser_core.backends import Backend, Output
     from ser_core.bundle import Bundle, Calibration
-    from ser_core.features import LogMel, Waveform
+    from ser_core.features import LogMel
+    from ser_core.windows import Stretch
 
 _BATCH = 32
 """Windows in one call of the network: enough to keep it busy, few enough that its memory stays bounded."""
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A window of a recording, made ready for the network.
-
-    Attributes:
-        span: where it lies on the grid.
-        sound: the sound in it, in seconds of the whole recording; None where there is too little to judge.
-        spectrogram: float32 (n_mels, n_frames), filled up; None like `sound`.
-        sound_s: seconds of sound that trimming left, also where it is too little.
-        peak_dbfs: dB relative to full scale, RMS of its loudest frame.
-    """
-
-    span: Span
-    sound: Span | None
-    spectrogram: LogMel | None
-    sound_s: float
-    peak_dbfs: float
-
-
-def stretches(waveform: Waveform, config: FeatureConfig) -> list[Stretch]:
-    """Cut a recording into windows, trim each, and make its features; what training's evaluation judges too.
-
-    Args:
-        waveform: float32 (n,), mono at `config.sample_rate`.
-        config: rates, grid and bands.
-
-    Returns:
-        At least one, in order of time; each depends on the sound within its own span alone.
-    """
-    return [_stretch(waveform, start, end, config) for start, end in windows.grid(len(waveform), config)]
-
-
-def _stretch(waveform: Waveform, start: int, end: int, config: FeatureConfig) -> Stretch:
-    rate = config.sample_rate
-    trimmed = features.trim(waveform[start:end], config)
-    sound_s = len(trimmed.samples) / rate
-    span = Span(start / rate, end / rate)
-    if sound_s < config.min_sound_s:
-        return Stretch(span, None, None, sound_s, trimmed.peak_dbfs)
-    sound = Span((start + trimmed.start) / rate, (start + trimmed.end) / rate)
-    spectrogram = features.log_mel(trimmed.samples, config)
-    padded = features.pad(spectrogram, features.padded_frames(spectrogram.shape[1], config))
-    return Stretch(span, sound, padded, sound_s, trimmed.peak_dbfs)
 
 
 def infer(backend: Backend, spectrograms: Sequence[LogMel]) -> list[Output]:
@@ -182,19 +138,22 @@ class Recognizer:
         clock = _Clock()
         sound = self.read(source, sample_rate)
         decode_ms = clock.lap()
-        parts = stretches(sound.samples, self.config)
+        parts = windows.stretches(sound.samples, self.config)
         features_ms = clock.lap()
         outputs = iter(infer(self.backend, [part.spectrogram for part in parts if part.spectrogram is not None]))
         judged = tuple(self._window(part, next(outputs) if part.spectrogram is not None else None) for part in parts)
         network_ms = clock.lap()
         voiced = [(window, window.sound) for window in judged if window.sound is not None]
         whole = windows.hull([span for _, span in voiced]) if voiced else None
+        best = max(parts, key=lambda part: (part.voice_s, part.sound_s))
         notes = quality.notes(
             sound.samples,
             sound.sample_rate,
             peak_dbfs=max(part.peak_dbfs for part in parts),
             # Of the whole recording: measured against one window's, a long one would soon count as overdriven.
-            sound_s=whole.duration_s if whole else max(part.sound_s for part in parts),
+            sound_s=whole.duration_s if whole else best.sound_s,
+            # Of one window: they overlap, and each is judged by its own.
+            voice_s=best.voice_s,
             config=self.config,
         )
         quality_ms = clock.lap()
@@ -222,9 +181,12 @@ class Recognizer:
         import av  # noqa: F401  the decoder of M4A and WebM takes its time to load
 
         rate = 48_000
+        # The network must be asked about the tone, too, which is no voice.
+        config = dataclasses.replace(self.config, voice_probability=0.0)
+        credulous = Recognizer(self.backend, self.info, self.calibration, config=config, limits=self.limits)
         for seconds in (1.0, self.config.one_piece_s, self.config.one_piece_s + self.config.window_hop_s):
             time_s = np.arange(round(seconds * rate)) / rate
-            self.predict((0.1 * np.sin(2 * np.pi * 220.0 * time_s)).astype(np.float32), rate)
+            credulous.predict((0.1 * np.sin(2 * np.pi * 220.0 * time_s)).astype(np.float32), rate)
 
     def _window(self, part: Stretch, output: Output | None) -> Window:
         span, empty = part.span, np.zeros(0)

@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 CONFIG = FeatureConfig()
 INFO = ModelInfo("small", "1.2.3", "tests", None, "fp32")
+ANY_SOUND = replace(CONFIG, voice_probability=0.0)
+"""Takes every sound for a voice, so that a tone of an exact length can stand for one."""
 CALIBRATION = Calibration(temperature=1.0, uncertain_below=0.0)
 
 SHIPPED = bundle.BUNDLED
@@ -74,10 +77,10 @@ class ScriptedBackend:
         return Output(np.tile(np.array(self._logits, np.float32), (len(batch), 1)), attention)
 
 
-def recognizer(backend: Any = None, **calibration: float) -> Recognizer:
+def recognizer(backend: Any = None, config: FeatureConfig = CONFIG, **calibration: float) -> Recognizer:
     """A Recognizer on a backend without a network; `calibration` changes fields of `CALIBRATION`."""
     fields = {**vars(CALIBRATION), **calibration}
-    return Recognizer(MeanBackend() if backend is None else backend, INFO, Calibration(**fields))
+    return Recognizer(MeanBackend() if backend is None else backend, INFO, Calibration(**fields), config=config)
 
 
 def logits_of(**probabilities: float) -> list[float]:

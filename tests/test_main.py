@@ -150,8 +150,28 @@ def test_text_tells_the_three_nearest(
     assert lines[2] == f"{silence}: no voice (1.0 s)"
     assert lines[3].startswith("  Nothing can be heard in this recording.")
     assert lines[4] == f"{quiet}: sad 50 %, calm 30 %, angry 10 % (2.0 s)"
-    assert lines[5].startswith("  The voice is very quiet.")
+    assert lines[5].startswith("  The recording is very quiet.")
     assert len(lines) == 6
+
+
+@pytest.mark.parametrize("samples", [sounds.noise(2.0), sounds.tone(2.0)], ids=["noise", "tone"])
+def test_sound_that_is_no_voice_is_told_from_silence(
+    judge: Recognizer, tmp_path: Path, capsys: Capture, samples: sounds.Floats
+) -> None:
+    path = sounds.write(tmp_path, samples, 16_000)
+    assert command.main([str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path}: no voice (2.0 s)",
+        "  There is sound in this recording, but nobody was heard to speak or sing. Come closer to the microphone, in a "
+        "quiet place, and record again.",
+    ]
+    assert command.main([str(path), "--format", "csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (row["state"], row["notes"], row["label"], row["error"]) == ("no_speech", "no_voice", "", "")
+    assert command.main([str(path), "--format", "json"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert (record["state"], record["probabilities"], record["sound"]) == ("no_speech", {}, None)
+    assert [note["code"] for note in record["notes"]] == ["no_voice"]
 
 
 def test_text_says_where_it_is_uncertain(monkeypatch: pytest.MonkeyPatch, voices: Path, capsys: Capture) -> None:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from ser_core import audio, features, quality
+from ser_core import audio, quality
 from ser_core.config import FeatureConfig
+from ser_core.voice import trim
 from tests import sounds
 
 RATE = 16_000
@@ -14,11 +15,10 @@ CONFIG = FeatureConfig()
 
 
 def judge(samples: sounds.Floats) -> list[str]:
-    """The codes for a recording, with level and length of its sound as `features.trim` measures them."""
-    trimmed = features.trim(samples, CONFIG)
-    found = quality.notes(
-        samples, RATE, peak_dbfs=trimmed.peak_dbfs, sound_s=len(trimmed.samples) / RATE, config=CONFIG
-    )
+    """The codes for a recording, with level, sound and voice as `voice.trim` measures them."""
+    trimmed, voice_s = trim(samples, CONFIG)
+    sound_s = len(trimmed.samples) / RATE
+    found = quality.notes(samples, RATE, peak_dbfs=trimmed.peak_dbfs, sound_s=sound_s, voice_s=voice_s, config=CONFIG)
     return [note.code for note in found]
 
 
@@ -53,17 +53,52 @@ def test_silence_stands_alone(samples: sounds.Floats) -> None:
 def test_silence_by_the_measures_alone() -> None:
     voice = sounds.voice()
     for peak_dbfs, sound_s in ((-math.inf, 1.0), (CONFIG.silence_dbfs - 0.1, 1.0), (-20.0, 0.0)):
-        found = quality.notes(voice, RATE, peak_dbfs=peak_dbfs, sound_s=sound_s)
+        found = quality.notes(voice, RATE, peak_dbfs=peak_dbfs, sound_s=sound_s, voice_s=0.0)
         assert [note.code for note in found] == ["silence"]
 
 
 def test_too_short_tells_both_lengths() -> None:
     samples = np.concatenate([sounds.silence(1.0), sounds.tone(0.12), sounds.silence(1.0)])
-    found = quality.notes(samples, RATE, peak_dbfs=-9.0, sound_s=0.2, config=CONFIG)
+    found = quality.notes(samples, RATE, peak_dbfs=-9.0, sound_s=0.2, voice_s=0.2, config=CONFIG)
     assert [note.code for note in found] == ["too_short"]
     assert "0.20 s" in found[0].message
     assert "0.3 s" in found[0].message
-    assert quality.notes(samples, RATE, peak_dbfs=-9.0, sound_s=0.3, config=CONFIG) == ()
+    assert quality.notes(samples, RATE, peak_dbfs=-9.0, sound_s=0.3, voice_s=0.2, config=CONFIG) == ()
+
+
+# Frames of 32 ms: four are too few, five are enough.
+@pytest.mark.parametrize(("voice_s", "codes"), [(0.0, ["no_voice"]), (0.128, ["no_voice"]), (0.16, [])])
+def test_sound_without_enough_voice_is_told(voice_s: float, codes: list[str]) -> None:
+    found = quality.notes(sounds.voice(), RATE, peak_dbfs=-9.0, sound_s=1.5, voice_s=voice_s, config=CONFIG)
+    assert [note.code for note in found] == codes
+
+
+@pytest.mark.parametrize(
+    ("sound_s", "codes"), [(0.1, ["too_short"]), (0.2, ["no_voice", "too_short"]), (0.4, ["no_voice"])]
+)
+def test_no_voice_is_claimed_only_of_what_could_hold_one(sound_s: float, codes: list[str]) -> None:
+    found = quality.notes(sounds.voice(), RATE, peak_dbfs=-9.0, sound_s=sound_s, voice_s=0.0, config=CONFIG)
+    assert [note.code for note in found] == codes
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        sounds.noise(2.0),
+        sounds.tone(2.0),
+        sounds.tone(2.0, frequency=150.0),
+        0.3 + 0.5 * sounds.tone(2.0),
+        np.full(2 * RATE, 0.3, np.float32) + sounds.noise(2.0),
+    ],
+    ids=["noise", "tone", "low-tone", "tone-and-offset", "noise-and-offset"],
+)
+def test_what_is_no_voice_is_not_called_a_noisy_one(samples: sounds.Floats) -> None:
+    assert judge(samples) == ["no_voice"]
+
+
+def test_what_is_no_voice_may_be_overdriven_and_quiet_all_the_same() -> None:
+    assert judge(np.sign(sounds.tone(2.0))) == ["no_voice", "clipping"]
+    assert judge(0.002 * sounds.tone(2.0)) == ["no_voice", "very_quiet"]
 
 
 @pytest.mark.parametrize("gain", [2.0, 4.0, 20.0])
@@ -115,19 +150,29 @@ def test_contrast_is_the_distance_of_two_levels() -> None:
     assert quality.contrast_db(samples[:0], RATE) == math.inf
 
 
+def test_a_constant_is_not_taken_for_noise() -> None:
+    """A cheap sound card adds one; it fills every pause without being heard."""
+    voice = sounds.voice(4.0)
+    for constant in (0.003, 0.1, 0.4):
+        offset = voice + np.float32(constant)
+        assert quality.contrast_db(offset, RATE) == pytest.approx(quality.contrast_db(voice, RATE), abs=0.05)
+        assert judge(offset) == []
+
+
 def test_notes_come_worst_first() -> None:
     noisy = at_snr(sounds.voice(3.0), sounds.noise(3.0), 3.0)
-    assert judge(np.clip(20.0 * noisy, -1.0, 1.0)) == ["clipping", "noisy"]
+    assert judge(np.clip(4.0 * noisy, -1.0, 1.0)) == ["clipping", "noisy"]
     assert judge(0.004 * noisy / np.abs(noisy).max()) == ["very_quiet", "noisy"]
 
 
 def test_every_message_tells_what_to_do() -> None:
     noisy = np.clip(20.0 * at_snr(sounds.voice(3.0), sounds.noise(3.0), 3.0), -1.0, 1.0)
     found = [
-        *quality.notes(noisy, RATE, peak_dbfs=-55.0, sound_s=0.1),
-        *quality.notes(noisy, RATE, peak_dbfs=-math.inf, sound_s=0.0),
+        *quality.notes(noisy, RATE, peak_dbfs=-55.0, sound_s=0.2, voice_s=0.16),
+        *quality.notes(sounds.noise(), RATE, peak_dbfs=-20.0, sound_s=2.0, voice_s=0.0),
+        *quality.notes(noisy, RATE, peak_dbfs=-math.inf, sound_s=0.0, voice_s=0.0),
     ]
-    assert [note.code for note in found] == ["too_short", "clipping", "very_quiet", "noisy", "silence"]
+    assert [note.code for note in found] == ["too_short", "clipping", "very_quiet", "noisy", "no_voice", "silence"]
     # two clauses or sentences: what was heard, and a request
     requests = ("Speak", "Turn", "Come", "Record", "Check")
     assert all(any(f" {verb} " in note.message for verb in requests) and note.message.endswith(".") for note in found)

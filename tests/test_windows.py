@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from ser_core import windows
+from ser_core import features, windows
 from ser_core.config import FeatureConfig
 from ser_core.prediction import Span
-from ser_core.recognizer import stretches
+from ser_core.windows import stretches
 from tests import bundles, sounds
 
 CONFIG = FeatureConfig()
@@ -79,19 +79,21 @@ def test_hull() -> None:
 
 
 def recording() -> sounds.Floats:
-    """9.4 s: a loud voice, a quiet one, and a pause."""
-    quiet = sounds.voice(3.0, pitch=230.0, level=0.02, seed=1)
-    return np.concatenate([sounds.voice(4.0, level=0.9), quiet, sounds.silence(2.0), sounds.tone(0.4)])
+    """12.4 s: a loud voice, a quiet one, silence, and a tone, in which nobody speaks."""
+    quiet = sounds.voice(3.0, pitch=220.0, level=0.02, seed=1)
+    return np.concatenate([sounds.voice(4.0, level=0.9), quiet, sounds.silence(2.0), sounds.tone(3.4)])
 
 
 def test_features_of_a_window_are_those_of_its_sound_alone() -> None:
     samples = recording()
     whole = stretches(samples, CONFIG)
-    assert len(whole) == 8
+    # The voice ends at 6.75 s: the windows from 7 s on hold silence and the tone alone.
+    assert [part.spectrogram is not None for part in whole] == [True] * 7 + [False] * 4
     for part, (start, end) in zip(whole, windows.grid(len(samples), CONFIG), strict=True):
         (alone,) = stretches(samples[start:end], CONFIG)
         assert part.span == Span(start / RATE, end / RATE)
         assert part.sound_s == alone.sound_s
+        assert part.voice_s == alone.voice_s
         assert part.peak_dbfs == alone.peak_dbfs
         if alone.spectrogram is None or alone.sound is None:
             assert part.spectrogram is None
@@ -101,6 +103,39 @@ def test_features_of_a_window_are_those_of_its_sound_alone() -> None:
             np.testing.assert_array_equal(part.spectrogram, alone.spectrogram)
             assert part.sound.start_s - part.span.start_s == pytest.approx(alone.sound.start_s, abs=1e-9)
             assert part.sound.end_s - part.span.start_s == pytest.approx(alone.sound.end_s, abs=1e-9)
+
+
+def test_a_stretch_is_cut_to_its_voice() -> None:
+    """To the voice and its margin, not to the tones around it, which are as loud."""
+    (part,) = stretches(np.concatenate([sounds.tone(1.0), sounds.voice(2.0), sounds.tone(1.5)]), CONFIG)
+    assert part.sound is not None
+    assert part.spectrogram is not None
+    # The voice is from 1.25 to 2.75 s; its syllables swell and fade, and a frame is 32 ms.
+    assert part.sound.start_s == pytest.approx(1.25 - CONFIG.voice_margin_s, abs=0.1)
+    assert part.sound.end_s == pytest.approx(2.75 + CONFIG.voice_margin_s, abs=0.1)
+    assert part.sound_s == pytest.approx(part.sound.duration_s, abs=1e-9)
+    assert part.voice_s == pytest.approx(1.5, abs=0.1)
+    frames = 1 + round(part.sound_s * RATE) // CONFIG.hop_length
+    assert part.spectrogram.shape == (CONFIG.n_mels, features.padded_frames(frames, CONFIG))
+    assert (part.spectrogram[:, frames:] == -1.0).all()
+
+
+@pytest.mark.parametrize(
+    ("samples", "sound_s"),
+    [
+        (sounds.silence(0.0), 0.0),
+        (sounds.silence(2.0), 0.0),
+        (sounds.tone(2.0), 2.0),
+        (sounds.noise(2.0), 2.0),
+        (np.full(2 * RATE, 0.3, np.float32), 0.0),
+    ],
+    ids=["nothing", "zeros", "tone", "noise", "constant"],
+)
+def test_a_stretch_without_voice_is_not_judged(samples: sounds.Floats, sound_s: float) -> None:
+    (part,) = stretches(samples, CONFIG)
+    assert (part.sound, part.spectrogram) == (None, None)
+    assert part.sound_s == sound_s
+    assert part.voice_s < CONFIG.min_voice_s
 
 
 def test_the_answer_of_a_window_is_that_of_its_sound_alone() -> None:
