@@ -27,6 +27,10 @@ class FeatureConfig:
         silence_dbfs: dB relative to a full-scale square wave; a stretch whose loudest frame (RMS) stays below holds no
             voice.
         min_sound_s: seconds of sound, after trimming, under which nothing is judged.
+        voice_probability: from which a frame counts as a voice (Silero VAD's own default).
+        voice_margin_s: seconds before the first and behind the last such frame that belong to the voice, for breath
+            and consonants.
+        min_voice_s: seconds of such frames under which a stretch holds no voice.
         one_piece_s: seconds; a recording up to this long is one window.
         window_s, window_hop_s: seconds; the grid of windows on which a longer recording is judged.
         min_frames: frames to which a shorter spectrogram is filled up with silence; the length of the crops that the
@@ -37,7 +41,7 @@ class FeatureConfig:
     sample_rate: int = 16_000
     n_fft: int = 1024
     hop_length: int = 256
-    n_mels: int = 64
+    n_mels: int = 128
     f_min: float = 50.0
     f_max: float = 8_000.0
     dynamic_range_db: float = 80.0
@@ -46,6 +50,9 @@ class FeatureConfig:
     trim_hop_length: int = 512
     silence_dbfs: float = -65.0
     min_sound_s: float = 0.3
+    voice_probability: float = 0.5
+    voice_margin_s: float = 0.25
+    min_voice_s: float = 0.15
     one_piece_s: float = 5.0
     window_s: float = 3.0
     window_hop_s: float = 1.0

@@ -224,3 +224,18 @@ def test_corpora_come_in_the_order_they_are_asked_for(tmp_path: Path) -> None:
     write_table(tmp_path, [("a.wav", "calm", "Ben", "male")])
     assert [clip.corpus for clip in corpora.read(tmp_path, ["own", "nemo"])] == ["own"] + ["nemo"] * 6
     assert [clip.corpus for clip in corpora.read(tmp_path, ["nemo", "own"])] == ["nemo"] * 6 + ["own"]
+
+
+def test_recordings_of_noise_are_kept_apart_for_testing(tmp_path: Path) -> None:
+    touch(tmp_path / "noise" / "rain", "abcdefg", ".opus")
+    touch(tmp_path / "noise" / "cafe", "xy", ".flac")
+    touch(tmp_path / "noise" / "rain", ["notes"], ".txt")
+    train = [path.stem for path in corpora.noise(tmp_path, "train")]
+    test = [path.stem for path in corpora.noise(tmp_path, "test")]
+    # The second of every three, within each folder.
+    assert test == ["y", "b", "e"]
+    assert train == ["x", "a", "c", "d", "f", "g"]
+
+
+def test_without_recordings_of_noise_there_are_none(tmp_path: Path) -> None:
+    assert corpora.noise(tmp_path, "train") == corpora.noise(tmp_path, "test") == []

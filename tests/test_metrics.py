@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ser_core import recognizer, windows
+from ser_core.emotions import LABELS
 from train import metrics
 from train.metrics import Judged
 
@@ -82,6 +83,78 @@ def test_calibration_error_is_the_weighted_gap_between_confidence_and_accuracy()
     sure = np.eye(8)[[NEUTRAL, CALM]]
     assert metrics.expected_calibration_error(np.array([NEUTRAL, CALM]), sure) == 0.0
     assert metrics.expected_calibration_error(np.array([SAD, SAD]), sure) == 1.0
+
+
+def test_the_reliability_diagram_holds_the_bins_that_hold_clips() -> None:
+    emotions = np.array([NEUTRAL, NEUTRAL, CALM, CALM, SAD])
+    told = answers([NEUTRAL, SAD, CALM, CALM, SAD], [0.9, 0.88, 0.61, 0.65, 1.0])
+    # Bins of 1 / 15: 0.6 to 0.667, 0.867 to 0.933, and the last, to which certainty belongs.
+    assert metrics.reliability(emotions, told) == [
+        {"n": 2, "confidence": pytest.approx(0.63), "accuracy": 1.0},
+        {"n": 2, "confidence": pytest.approx(0.89), "accuracy": 0.5},
+        {"n": 1, "confidence": 1.0, "accuracy": 1.0},
+    ]
+
+
+def test_the_coverage_curve_answers_the_surest_first() -> None:
+    emotions = np.array([NEUTRAL, CALM, SAD, SAD])
+    told = answers([NEUTRAL, HAPPY, SAD, HAPPY], [0.5, 0.7, 0.9, 0.3])
+    # In order of confidence: right, wrong, right, wrong.
+    assert metrics.coverage_curve(emotions, told, steps=4) == [
+        {"coverage": 0.25, "threshold": 0.9, "accuracy": 1.0},
+        {"coverage": 0.5, "threshold": 0.7, "accuracy": 0.5},
+        {"coverage": 0.75, "threshold": 0.5, "accuracy": pytest.approx(2 / 3)},
+        {"coverage": 1.0, "threshold": 0.3, "accuracy": 0.5},
+    ]
+    # A share that is no whole number of clips is rounded up, so that no step is empty.
+    assert [one["coverage"] for one in metrics.coverage_curve(emotions, told, steps=3)] == [0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "threshold"),
+    [
+        (0.5, 0.0),  # half of all four are right: all may be answered
+        (0.6, 0.5),  # two of the three surest
+        (0.7, 0.9),  # the surest alone
+        (1.0, 0.9),
+    ],
+)
+def test_the_threshold_leaves_answers_that_are_right_as_often_as_wanted(wanted: float, threshold: float) -> None:
+    emotions = np.array([NEUTRAL, CALM, SAD, SAD])
+    told = answers([NEUTRAL, HAPPY, SAD, HAPPY], [0.5, 0.7, 0.9, 0.3])
+    found = metrics.threshold_for(emotions, told, wanted)
+    assert found == pytest.approx(threshold)
+    kept = told.max(axis=1) >= found
+    assert metrics.accuracy(emotions[kept], told[kept]) >= wanted
+
+
+def test_where_no_answer_can_be_trusted_only_the_surest_is_left() -> None:
+    told = answers([HAPPY, HAPPY], [0.8, 0.6])
+    assert metrics.threshold_for(np.array([SAD, SAD]), told, 0.85) == pytest.approx(0.8)
+
+
+SPOKEN_IN_NEMO = ("neutral", "happy", "sad", "angry", "fearful", "surprised")
+
+
+def test_between_corpora_calm_counts_as_neutral_where_nobody_acted_it() -> None:
+    told = np.array([[0.2, 0.4, 0.3, 0.0, 0.0, 0.0, 0.1, 0.0], [0.1, 0.0, 0.3, 0.2, 0.0, 0.0, 0.4, 0.0]])
+    before = told.copy()
+    emotions, read = metrics.between_corpora(np.array([NEUTRAL, HAPPY]), told, SPOKEN_IN_NEMO, LABELS)
+    assert emotions.tolist() == [NEUTRAL, HAPPY]
+    assert read[0].tolist() == pytest.approx([0.6, 0.0, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
+    # Disgust, which the corpus doesn't have, can't be the answer.
+    assert read[1].tolist() == pytest.approx([0.1, 0.0, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0])
+    assert metrics.accuracy(emotions, read) == 1.0
+    assert np.array_equal(told, before)
+
+
+def test_between_corpora_what_training_lacked_is_left_out() -> None:
+    # Tested on RAVDESS, trained on voices without calm and disgust: calm stays calm, and goes.
+    told = np.full((4, 8), 0.125)
+    told[:, CALM] = 0.3
+    emotions, read = metrics.between_corpora(np.array([NEUTRAL, CALM, 6, SAD]), told, LABELS, SPOKEN_IN_NEMO)
+    assert emotions.tolist() == [NEUTRAL, SAD]
+    assert read.tolist() == [[0.125, 0.0, 0.125, 0.125, 0.125, 0.125, 0.0, 0.125]] * 2
 
 
 @pytest.mark.parametrize("right", [6, 7, 9])
@@ -186,6 +259,11 @@ def test_another_precision_changes_the_logits_alone() -> None:
     assert dataclasses.replace(other, logits=one.logits) == one
 
 
+def pooled(folds: Sequence[Judged]) -> tuple[npt.NDArray[np.int64], metrics.Probabilities]:
+    """All folds' emotions and answers at temperature 1."""
+    return np.concatenate([one.emotions for one in folds]), np.concatenate([one.probabilities(1.0) for one in folds])
+
+
 def test_a_summary_holds_every_figure() -> None:
     told = [[NEUTRAL] * 4, [NEUTRAL, CALM], [CALM] * 2, [SAD] * 2, [NEUTRAL] * 2]
     true = [[NEUTRAL] * 3 + [CALM], [NEUTRAL, SAD], [CALM] * 2, [CALM] * 2, [NEUTRAL, SAD]]
@@ -228,5 +306,8 @@ def test_a_summary_holds_every_figure() -> None:
     gaps = [4 * abs(0.75 - confidence[0]), 2 * abs(0.5 - confidence[1])]
     gaps += [2 * abs(1.0 - confidence[2]), 2 * abs(0.0 - confidence[3]), 2 * abs(0.5 - confidence[4])]
     assert figures["ece"] == pytest.approx(sum(gaps) / 12)
+    assert figures["reliability"] == metrics.reliability(*pooled(folds))
+    assert figures["coverage"] == metrics.coverage_curve(*pooled(folds))
+    assert len(figures["coverage"]) == 20
     assert set(figures["interval_95"]) == {"accuracy", "uar"}
     assert figures["interval_95"]["accuracy"][0] < 7 / 12 < figures["interval_95"]["accuracy"][1]

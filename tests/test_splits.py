@@ -96,6 +96,15 @@ def test_other_corpora_train_and_are_never_tested(clips: list[Clip]) -> None:
         assert set(range(2_452, 2_476)) < set(split.train)
 
 
+def test_a_corpus_that_is_left_out_is_tested_whole_and_trains_nowhere(clips: list[Clip]) -> None:
+    others = [clip(number, corpus="nemo" if number % 2 else "own") for number in range(6)]
+    mixed = [*others[:4], *clips, *others[4:]]
+    split = splits.by_corpus(mixed, "nemo")
+    # The same speaker's name in two corpora means two people.
+    assert split == Split((0, 2, *range(4, 2_457)), (), (1, 3, 2_457))
+    assert splits.by_corpus(mixed, "ravdess") == Split((0, 1, 2, 3, 2_456, 2_457), (), tuple(range(4, 2_456)))
+
+
 def test_speakers_of_a_corpus_without_published_folds_go_round() -> None:
     own = [clip(number, speaker=name) for number, name in enumerate(("eva", "ben", "ana", "fay", "dag", "cho", "ana"))]
     tested = [sorted(splits.test_speakers(own, "own", fold)) for fold in FOLDS]

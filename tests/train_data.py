@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from ser_core import features
 from ser_core.config import FeatureConfig
 from ser_core.emotions import EMOTIONS, Emotion
 from tests import sounds
+from train import cache
 from train.__main__ import main
+from train.cache import FeatureCache
 from train.corpora import Clip, Ravdess
-from train.prepare import SPEEDS, FeatureCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +32,13 @@ LONG_CLIP = "ana-neutral.wav"
 Row = tuple[str, str, str, str]
 """file, emotion, speaker and sex, as in the table of one's own recordings."""
 
+NEMO_SPEAKERS = {"KF0": "female", "SB0": "male"}
+NEMO_EMOTIONS = ("anger", "fear", "happiness", "neutral", "sadness", "surprised")
+"""nEMO's own names."""
+
+VERSIONS = 3
+"""In the caches of `cache_of`: each clip as it is, and two that stand for degraded ones."""
+
 
 def train(*arguments: object) -> int:
     """`python -m train ARGUMENTS` within this process."""
@@ -38,7 +47,12 @@ def train(*arguments: object) -> int:
 
 def train_process(*arguments: object) -> subprocess.CompletedProcess[str]:
     """`python -m train ARGUMENTS` as a process of its own."""
-    command = [sys.executable, "-m", "train", *map(str, arguments)]
+    return python("-m", "train", *arguments)
+
+
+def python(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """`python ARGUMENTS` in the project's folder."""
+    command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -80,8 +94,25 @@ def own_corpus(data: Path) -> Path:
     rows = own_rows()
     write_table(data, rows)
     for number, (name, *_) in enumerate(rows):
-        sound = sounds.voice(6.0 if name == LONG_CLIP else 1.0, pitch=90.0 + 12.0 * number, seed=number)
+        sound = sounds.voice(6.0 if name == LONG_CLIP else 1.0, pitch=90.0 + 4.0 * number, seed=number)
         sounds.write(data / "own", sound, 16_000, stem=Path(name).stem)
+    return data
+
+
+def nemo_corpus(data: Path) -> Path:
+    """Twelve clips in the layout of nEMO, two speakers with its six emotions each, as sounds; gives back `data`."""
+    folder = data / "nemo"
+    rows = [
+        (f"{speaker}_{emotion}_1.wav", speaker, emotion, sex)
+        for speaker, sex in NEMO_SPEAKERS.items()
+        for emotion in NEMO_EMOTIONS
+    ]
+    (folder / "samples").mkdir(parents=True)
+    for number, (name, *_) in enumerate(rows):
+        sound = sounds.voice(1.0, pitch=100.0 + 5.0 * number, seed=100 + number)
+        sounds.write(folder / "samples", sound, 16_000, stem=Path(name).stem)
+    lines = ["file_id\tspeaker_id\temotion\tgender", *("\t".join(row) for row in rows)]
+    (folder / "data.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return data
 
 
@@ -96,32 +127,40 @@ def clip(number: int, corpus: str = "own", emotion: Emotion = Emotion.NEUTRAL, s
     return Clip(f"{corpus}/{number}", Path(f"{number}.wav"), corpus, emotion, speaker, "female")
 
 
-def cache_of(clips: Sequence[Clip], frames: Sequence[int]) -> FeatureCache:
-    """A feature cache without sound: clip number i at speed s holds `frames[i] + s` frames.
+def cache_of(clips: Sequence[Clip], frames: Sequence[int], *, versions: int = VERSIONS) -> FeatureCache:
+    """A feature cache without sound: clip number i in version v holds `frames[i] + v` frames.
 
-    Every value of a frame is `mark(i, s)`, from which a test reads what it was given.
+    Every value of a frame is `mark(i, v)`, from which a test reads what it was given.
     """
     config = FeatureConfig()
-    lengths = np.array([[count + speed for speed in range(len(SPEEDS))] for count in frames])
+    lengths = np.array([[count + version for version in range(versions)] for count in frames])
     ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
     marks = [
-        np.full((lengths[i, s], config.n_mels), mark(i, s), dtype=np.float16)
+        np.full((lengths[i, v], config.n_mels), _level(i, v), dtype=np.uint8)
         for i in range(len(clips))
-        for s in range(len(SPEEDS))
+        for v in range(versions)
     ]
-    return FeatureCache(
-        tuple(clips), np.concatenate(marks), np.stack([ends - lengths, ends], axis=-1), config, "0" * 16
-    )
+    offsets = np.stack([ends - lengths, ends], axis=-1)
+    return FeatureCache(tuple(clips), np.concatenate(marks), offsets, config, features.band_hz(config), digest="0" * 16)
 
 
-def mark(number: int, speed: int) -> float:
-    """What `cache_of` fills a spectrogram with: exact in float16, above -1."""
-    return (4 * number + speed) / 1024
+def mark(number: int, version: int) -> float:
+    """What `cache_of` fills a spectrogram with, above -1."""
+    return float(cache.restore(np.array([[_level(number, version)]], dtype=np.uint8)).item())
+
+
+def _level(number: int, version: int) -> int:
+    level = 1 + VERSIONS * number + version
+    assert level <= 255, "a byte tells no more clips apart"
+    return level
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What the commands made of the synthetic corpus: five folds and the network on all speakers, one epoch each."""
+    """What the commands made of the synthetic corpora, with one epoch for each network.
+
+    There are five folds, one network on all speakers, and one without each corpus.
+    """
 
     data: Path
     cache: Path
@@ -140,16 +179,18 @@ def pipeline(folder: Path) -> Pipeline:
     """prepare -> fit -> evaluate -> export through the real command line, in `folder`."""
     folder.mkdir(exist_ok=True)
     made = Pipeline(
-        data=own_corpus(folder / "data"),
+        data=nemo_corpus(own_corpus(folder / "data")),
         cache=folder / "cache",
         runs=folder / "runs",
         results=folder / "results",
-        recipe=tiny_recipe(folder / "synthetic.yaml", optim={"epochs": 1}),
+        recipe=tiny_recipe(folder / "synthetic.yaml", corpora=["own", "nemo"], optim={"epochs": 1}),
         bundle=folder / "bundle",
     )
     which = ("--config", made.recipe, "--cache", made.cache, "--runs", made.runs)
-    assert train("prepare", "--data", made.data, "--corpora", "own", "--cache", made.cache, "--workers", 1) == 0
+    corpora = ("--corpora", "own", "nemo")
+    assert train("prepare", "--data", made.data, *corpora, "--cache", made.cache, "--workers", 1) == 0
     assert train("fit", *which, "--threads", 1, "--fold", 0, 1, 2, 3, 4) == 0
+    assert train("fit", *which, "--threads", 1, "--leave-out", "own", "nemo") == 0
     assert train("fit", *which, "--threads", 1, "--all") == 0
     assert train("evaluate", *which, "--data", made.data, "--results", made.results) == 0
     assert train("export", *which, "--metrics", made.figures, "--out", made.bundle, "--name", "synthetic") == 0

@@ -11,8 +11,10 @@ from ser_core.errors import SerError
 COMMANDS = {
     "download": "fetch RAVDESS from Zenodo",
     "prepare": "read the corpora and compute features once",
+    "pack": "features -> one small file, to train elsewhere",
     "fit": "train folds, or the network that ships",
     "evaluate": "measure the folds' networks on the speakers they never heard",
+    "probe": "measure how well the corpora can be told apart by their sound",
     "report": "stored figures -> the tables in README.md",
     "export": "networks -> ONNX and OpenVINO, checked, as a bundle",
 }

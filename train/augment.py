@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,9 +20,12 @@ _PER_DB = 2.0 / FeatureConfig().dynamic_range_db
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How much is changed; 0 switches a change off.
+    """How much is changed; 0 switches a change off, where nothing else is said.
 
     Attributes:
+        degraded: share of clips heard as a visitor's device may hand them over (`train.degrade.at_random`).
+        tempo, formants: largest factors by which a clip is made faster or slower, and by which its frequencies are
+            moved up or down (Jaitly & Hinton 2013, vocal tract length perturbation); 1 switches a change off.
         tilt_db: dB at the edges of the spectrum, the most by which a random straight line tilts it.
         noise_floor_probability: share of clips that get a random noise floor.
         noise_floor_db: dB relative to the loudest bin, lowest and highest floor.
@@ -28,21 +33,60 @@ class AugmentConfig:
         mel_masks, mel_mask_bands: the same over mel bands.
         mixup: alpha of the Beta distribution of Zhang et al. (2018, arXiv:1710.09412).
         label_smoothing: share of the target spread over a corpus's classes.
+        ramp: share of the training over which all of this but the smoothing grows from nothing to what is said above
+            (progressive learning, Tan & Le 2021, arXiv:2104.00298); 0 starts with all of it.
     """
 
+    degraded: float = 0.4
+    tempo: float = 1.18
+    formants: float = 1.15
     tilt_db: float = 6.0
     noise_floor_probability: float = 0.3
     noise_floor_db: tuple[float, float] = (-80.0, -50.0)
     time_masks: int = 2
-    time_mask_frames: int = 16
+    time_mask_frames: float = 16
     mel_masks: int = 2
-    mel_mask_bands: int = 8
+    mel_mask_bands: float = 16
     mixup: float = 0.2
     label_smoothing: float = 0.1
+    ramp: float = 0.0
+
+    @property
+    def crop_frames(self) -> int:
+        """Frames that are cut out of a clip for an example: enough for the fastest tempo, a multiple of 8."""
+        return math.ceil(FeatureConfig().min_frames * self.tempo / 8) * 8
+
+    def at(self, progress: float) -> AugmentConfig:
+        """How much is changed when `progress`, in [0, 1], of the training is done."""
+        share = min(1.0, progress / self.ramp) if self.ramp > 0.0 else 1.0
+        return dataclasses.replace(
+            self,
+            degraded=self.degraded * share,
+            tempo=self.tempo**share,
+            formants=self.formants**share,
+            tilt_db=self.tilt_db * share,
+            noise_floor_probability=self.noise_floor_probability * share,
+            time_mask_frames=self.time_mask_frames * share,
+            mel_mask_bands=self.mel_mask_bands * share,
+            mixup=self.mixup * share,
+        )
 
 
-def augment(batch: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Tilt, noise floor, masks, each spectrogram with its own draws; (B, n_mels, T) -> the same shape."""
+def augment(
+    batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64], generator: torch.Generator
+) -> Tensor:
+    """Warp, tilt, noise floor, masks, each spectrogram with its own draws.
+
+    Args:
+        batch: float32 (B, n_mels, `crop_frames`).
+        config: how much.
+        band_hz: float64 (n_mels,), Hz, the bands' centres, for `formants`.
+        generator: of the draws.
+
+    Returns:
+        float32 (B, n_mels, `FeatureConfig.min_frames`).
+    """
+    batch = _warp(batch, config, band_hz, generator)
     batch = _tilt(batch, config.tilt_db, generator)
     batch = _noise_floor(batch, config, generator)
     batch = _mask(batch, config.time_masks, config.time_mask_frames, 2, generator)
@@ -65,32 +109,63 @@ def targets(emotions: Tensor, classes: Tensor, smoothing: float) -> Tensor:
 
 
 def mixup(
-    batch: Tensor, target: Tensor, classes: Tensor, alpha: float, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mix each clip with another of the batch: spectrograms, targets, and the union of their classes.
+    batch: Tensor, target: Tensor, attributes: Tensor, classes: Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mix each clip with another of the batch: spectrograms, targets, attributes, and the union of their classes.
 
     Args:
         batch: float32 (B, n_mels, T).
         target: float32 (B, 8).
+        attributes: float32 (B, 3, 2), see `train.batches.Batch`.
         classes: bool (B, 8).
         alpha: of the Beta distribution; 0 leaves all as it is.
         rng: of the draws.
 
     Returns:
-        The three, mixed, in the same shapes.
+        The four, mixed, in the same shapes.
     """
     if alpha <= 0.0:
-        return batch, target, classes
+        return batch, target, attributes, classes
     size = len(batch)
     draws = rng.beta(alpha, alpha, size).astype(np.float32)
     weight = torch.from_numpy(np.maximum(draws, 1.0 - draws)).to(batch.device)
     partner = torch.from_numpy(rng.permutation(size)).to(batch.device)
-    mixed = torch.lerp(batch[partner], batch, weight[:, None, None])
-    return mixed, torch.lerp(target[partner], target, weight[:, None]), classes | classes[partner]
+    return (
+        torch.lerp(batch[partner], batch, weight[:, None, None]),
+        torch.lerp(target[partner], target, weight[:, None]),
+        torch.lerp(attributes[partner], attributes, weight[:, None, None]),
+        classes | classes[partner],
+    )
 
 
 def _uniform(size: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
     return (torch.rand(size, generator=generator) * (high - low) + low).to(like.device)
+
+
+def _warp(batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64], generator: torch.Generator) -> Tensor:
+    """Read each spectrogram at another tempo from a random place on, and at frequencies times a random factor."""
+    size, n_mels, n_frames = batch.shape
+    frames = FeatureConfig().min_frames
+    tempo = _factor(size, config.tempo, batch, generator)
+    start = _uniform((size, 1), 0.0, 1.0, batch, generator) * (n_frames - frames * tempo).clamp_min(0.0)
+    time = start + tempo * torch.arange(frames, device=batch.device)
+    bands = _bands_of(_factor(size, config.formants, batch, generator), band_hz)
+    # grid_sample wants places in [-1, 1], its corners the centres of the first and last cell.
+    across = (2.0 * time / (n_frames - 1) - 1.0)[:, None, :].expand(-1, n_mels, -1)
+    along = (2.0 * bands / (n_mels - 1) - 1.0)[:, :, None].expand(-1, -1, frames)
+    grid = torch.stack([across, along], dim=-1)
+    return functional.grid_sample(batch[:, None], grid, padding_mode="border", align_corners=True)[:, 0]
+
+
+def _factor(size: int, largest: float, like: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, 1) factors between 1 / largest and largest, evenly on a logarithmic scale."""
+    return torch.exp(_uniform((size, 1), -math.log(largest), math.log(largest), like, generator))
+
+
+def _bands_of(factors: Tensor, band_hz: npt.NDArray[np.float64]) -> Tensor:
+    """(B, 1) -> (B, n_mels): at which band, as a fraction, each band's frequency times the factor lies."""
+    bands = np.interp(factors.cpu().numpy() * band_hz, band_hz, np.arange(len(band_hz)))
+    return torch.from_numpy(bands.astype(np.float32)).to(factors.device)
 
 
 def _renormalise(batch: Tensor) -> Tensor:
@@ -126,13 +201,13 @@ def _noise_floor(batch: Tensor, config: AugmentConfig, generator: torch.Generato
     return torch.where(chosen & ~filled_up, _renormalise(noisy), batch)
 
 
-def _mask(batch: Tensor, count: int, longest: int, dim: int, generator: torch.Generator) -> Tensor:
+def _mask(batch: Tensor, count: int, longest: float, dim: int, generator: torch.Generator) -> Tensor:
     """Replace `count` random stretches along `dim` by the spectrogram's mean."""
     size, length = len(batch), batch.shape[dim]
     mean = batch.mean(dim=(1, 2), keepdim=True)
     place = torch.arange(length, device=batch.device)
     for _ in range(count):
-        width = _uniform((size, 1), 0.0, float(longest), batch, generator)
+        width = _uniform((size, 1), 0.0, longest, batch, generator)
         start = _uniform((size, 1), 0.0, 1.0, batch, generator) * (length - width)
         hit = (place >= start) & (place < start + width)
         batch = torch.where(hit[:, None, :] if dim == 2 else hit[:, :, None], mean, batch)

@@ -94,7 +94,16 @@ class Ravdess:
 
     def clips(self, root: Path) -> list[Clip]:
         """See `Corpus.clips`."""
-        clips = {clip.key: clip for clip in map(self._parse, _sounds(root)) if clip is not None}
+        clips: dict[str, Clip] = {}
+        for path in _sounds(root):
+            # Where RAVDESS lies beside other corpora, BanglaSER's names would be taken for its own.
+            if path.relative_to(root).parts[0] in _OTHER_FOLDERS or (clip := self._parse(path)) is None:
+                continue
+            if clip.key in clips:
+                raise CorpusError(
+                    f"RAVDESS has {path.stem} twice: {clips[clip.key].path} and {path}. Keep one of them."
+                )
+            clips[clip.key] = clip
         missing = {f"ravdess/{name}" for name in self.expected()} - set(clips)
         if missing:
             raise CorpusError(_missing("RAVDESS", root, missing, {f"actor {key[-2:]}" for key in missing}))
@@ -147,7 +156,7 @@ class Nemo:
                 key=f"nemo/{name}",
                 path=sounds[name],
                 corpus="nemo",
-                emotion=self._EMOTIONS[row["emotion"]],
+                emotion=self._emotion(table, row["emotion"]),
                 speaker=row["speaker_id"].strip(),
                 sex="female" if row["gender"].strip() == "female" else "male",
                 statement=name.rpartition("_")[2],
@@ -155,6 +164,11 @@ class Nemo:
             for name, row in zip(names, rows, strict=True)
         ]
         return sorted(clips, key=lambda clip: clip.key)
+
+    def _emotion(self, table: Path, name: str) -> Emotion:
+        if name not in self._EMOTIONS:
+            raise CorpusError(f"{table} has the emotion {name!r}; nEMO knows {', '.join(self._EMOTIONS)}.")
+        return self._EMOTIONS[name]
 
 
 class BanglaSer:
@@ -244,6 +258,7 @@ class Own:
 
 
 CORPORA: dict[str, Corpus] = {"ravdess": Ravdess(), "nemo": Nemo(), "banglaser": BanglaSer(), "own": Own()}
+_OTHER_FOLDERS = {corpus.folder for name, corpus in CORPORA.items() if name != "ravdess"}
 
 
 def read(data: Path, names: Iterable[str]) -> list[Clip]:
@@ -274,6 +289,12 @@ def read(data: Path, names: Iterable[str]) -> list[Clip]:
             )
         clips += corpus.clips(root)
     return clips
+
+
+def noise(data: Path, side: Literal["train", "test"]) -> list[Path]:
+    """Recordings of noise in the folder `noise`, where it is there: every third by name is kept for testing."""
+    kept = [_sounds(folder) for folder in sorted((data / "noise").glob("*/"))]
+    return [path for paths in kept for number, path in enumerate(paths) if (number % 3 == 1) == (side == "test")]
 
 
 def _sounds(root: Path) -> list[Path]:

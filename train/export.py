@@ -19,8 +19,8 @@ from ser_core.backends import OpenVinoBackend
 from ser_core.bundle import METRICS, MODEL_FILES, Calibration
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.errors import SerError
-from train import fit, recipe
-from train.prepare import FeatureCache
+from train import fit, recipe, splits
+from train.cache import FeatureCache
 
 if TYPE_CHECKING:
     import argparse
@@ -111,17 +111,24 @@ class Parity:
     labels: int
 
 
-def parity(network: nn.Module, folder: Path, spectrograms: Sequence[LogMel]) -> dict[str, Parity]:
-    """Compare each exported precision, and ONNX in ONNX Runtime, with torch.
+def parity(network: nn.Module, folder: Path, spectrograms: Sequence[LogMel], temperature: float) -> dict[str, Parity]:
+    """Compare each exported precision, and ONNX in ONNX Runtime, with torch, as the app reads them.
+
+    Args:
+        network: in eval mode.
+        folder: of the exported files.
+        spectrograms: float32 (n_mels, n_frames) each.
+        temperature: of the bundle.
 
     Raises:
         ExportError: ONNX or FP16 is further off than `TOLERANCE`; INT8 is reported but may differ.
     """
     reference = [_torch(network, one) for one in spectrograms]
-    found = {"onnxruntime": _compare(reference, _onnxruntime(folder / MODEL_FILES["fp32"][0], spectrograms))}
+    onnx = _onnxruntime(folder / MODEL_FILES["fp32"][0], spectrograms)
+    found = {"onnxruntime": _compare(reference, onnx, temperature)}
     for precision, names in MODEL_FILES.items():
         outputs = recognizer.infer(OpenVinoBackend(folder / names[0], FeatureConfig().n_mels), spectrograms)
-        found[precision] = _compare(reference, [(output.logits, output.attention) for output in outputs])
+        found[precision] = _compare(reference, [(one.logits, one.attention) for one in outputs], temperature)
     for name, one in found.items():
         if name != "int8" and (max(one.probability, one.attention) > TOLERANCE or one.labels):
             raise ExportError(
@@ -148,9 +155,9 @@ def _onnxruntime(path: Path, spectrograms: Sequence[LogMel]) -> list[_Answer]:
     return [tuple(session.run(names, {CONTRACT.input: one[np.newaxis, np.newaxis]})) for one in spectrograms]
 
 
-def _compare(reference: Sequence[_Answer], answers: Sequence[_Answer]) -> Parity:
-    expected = recognizer.probabilities(np.concatenate([logits for logits, _ in reference]), 1.0)
-    told = recognizer.probabilities(np.concatenate([logits for logits, _ in answers]), 1.0)
+def _compare(reference: Sequence[_Answer], answers: Sequence[_Answer], temperature: float) -> Parity:
+    expected = recognizer.probabilities(np.concatenate([logits for logits, _ in reference]), temperature)
+    told = recognizer.probabilities(np.concatenate([logits for logits, _ in answers]), temperature)
     second, first = np.sort(expected, axis=1)[:, -2:].T
     other = (expected.argmax(axis=1) != told.argmax(axis=1)) & (first - second > TOLERANCE)
     return Parity(
@@ -181,13 +188,17 @@ def run(args: argparse.Namespace) -> int:
     network, record = fit.load_network(one, args.runs)
     cache = FeatureCache.open(args.cache)
     figures = _figures(args.metrics or RESULTS / chosen.name / METRICS, chosen.hash)
+    calibration = Calibration(figures["calibration"]["temperature"], figures["calibration"]["uncertain_below"])
     indices = one.split(cache).train
     with tempfile.TemporaryDirectory(dir=_parent(args.out)) as scratch:
         folder = Path(scratch) / "bundle"
         folder.mkdir()
         convert(network, folder, calibration_set(cache, indices))
         found = parity(
-            network, folder, calibration_set(cache, indices, CALIBRATION_CLIPS + PARITY_CLIPS)[-PARITY_CLIPS:]
+            network,
+            folder,
+            calibration_set(cache, indices, CALIBRATION_CLIPS + PARITY_CLIPS)[-PARITY_CLIPS:],
+            calibration.temperature,
         )
         for name, values in found.items():
             print(
@@ -201,7 +212,7 @@ def run(args: argparse.Namespace) -> int:
             name=args.name,
             version=args.version,
             precision=figures["precision"],
-            calibration=Calibration(figures["calibration"]["temperature"], figures["calibration"]["uncertain_below"]),
+            calibration=calibration,
             licence=LICENCE,
             training=_training(record, network, found),
         )
@@ -220,6 +231,8 @@ def _figures(path: Path, recipe_hash: str) -> dict[str, Any]:
             f"The figures in {path} belong to recipe {figures['recipe_hash']}, the network to {recipe_hash}: "
             "evaluate again."
         )
+    if len(figures["folds"]) < len(splits.ACTOR_FOLDS):
+        raise ExportError(f"The figures in {path} are of folds {figures['folds']} alone: evaluate the others too.")
     return figures
 
 

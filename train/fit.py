@@ -17,8 +17,9 @@ from ser_core.emotions import EMOTIONS
 from ser_core.errors import SerError
 from train import networks, recipe, splits
 from train.batches import Sampler
+from train.cache import FeatureCache
 from train.loop import Trainer
-from train.prepare import FeatureCache
+from train.place import Place
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from train.recipe import Recipe
+
+
+VALIDATE_EVERY = 4
+"""Epochs; judging the validation clips one by one takes a quarter of an epoch's time."""
 
 
 class RunError(SerError):
@@ -40,17 +45,26 @@ class Run:
     Attributes:
         recipe: what to do.
         fold: whose test speakers stay unheard; None for the network that ships, which hears all.
+        left_out: a corpus that stays unheard as a whole, to be tested on; instead of a fold.
         validate: hold out validation speakers as well, and say after every epoch how they are recognised.
     """
 
     recipe: Recipe
     fold: int | None
     validate: bool = False
+    left_out: str | None = None
 
     @property
     def name(self) -> str:
         """What its folder is called."""
+        if self.left_out is not None:
+            return f"without-{self.left_out}"
         return ("all" if self.fold is None else f"fold{self.fold}") + ("-validate" if self.validate else "")
+
+    @property
+    def main(self) -> str:
+        """The corpus that makes up half of every epoch: the recipe's first that isn't left out."""
+        return next(corpus for corpus in self.recipe.corpora if corpus != self.left_out)
 
     def folder(self, runs: Path) -> Path:
         """Where its checkpoint and its weights lie."""
@@ -65,6 +79,9 @@ class Run:
                 f"The recipe {self.recipe.name!r} trains on {', '.join(sorted(absent))}, which the features don't "
                 f"hold: run `python -m train prepare --data DIR --corpora {' '.join(self.recipe.corpora)}`."
             )
+        if self.left_out is not None:
+            split = splits.by_corpus([cache.clips[index] for index in chosen], self.left_out)
+            return splits.Split(*(tuple(chosen[index] for index in side) for side in (split.train, (), split.test)))
         split = splits.by_speaker(
             [cache.clips[index] for index in chosen], self.recipe.corpora[0], self.fold, validate=self.validate
         )
@@ -78,7 +95,13 @@ class Run:
 
 
 def train(
-    run: Run, cache: FeatureCache, runs: Path, *, resume: bool = False, max_epochs: int | None = None
+    run: Run,
+    cache: FeatureCache,
+    runs: Path,
+    place: Place,
+    *,
+    resume: bool = False,
+    max_epochs: int | None = None,
 ) -> dict[str, Any]:
     """Train one network, from the start or from its last checkpoint.
 
@@ -86,6 +109,7 @@ def train(
         run: what to train.
         cache: features of all corpora of its recipe.
         runs: folder of all runs.
+        place: where to compute.
         resume: go on from the checkpoint, if there is one.
         max_epochs: stop, with a checkpoint, after so many in this call.
 
@@ -98,8 +122,16 @@ def train(
     folder = run.folder(runs)
     checkpoint = folder / "checkpoint.pt"
     split, optim = run.split(cache), run.recipe.optim
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sampler = Sampler(cache, split.train, run.recipe.corpora[0], optim.batch_size, run.recipe.seed)
+    if optim.batch_size % place.size:
+        raise RunError(f"A batch of {optim.batch_size} can't be shared evenly by {place.size} processes.")
+    sampler = Sampler(
+        cache,
+        split.train,
+        run.main,
+        batch_size=optim.batch_size,
+        crop_frames=run.recipe.augment.crop_frames,
+        seed=run.recipe.seed,
+    )
     if not sampler.batches:
         raise RunError(f"{len(split.train)} clips don't fill one batch of {optim.batch_size}: add clips or lower it.")
     torch.manual_seed(run.recipe.seed)
@@ -107,23 +139,32 @@ def train(
         _network(run.recipe),
         optim,
         run.recipe.augment,
+        band_hz=cache.band_hz,
         steps_per_epoch=sampler.batches,
         seed=run.recipe.seed,
-        device=device,
+        place=place,
     )
     identity = {"recipe_hash": run.recipe.hash, "data_digest": cache.digest}
     history = _take_up(checkpoint, trainer, identity) if resume and checkpoint.is_file() else []
     if checkpoint.is_file() and not resume:
         raise RunError(f"{folder} holds a run already: go on with --resume, or move the folder away to start anew.")
+    # Nobody writes before all have looked.
+    place.wait()
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"{run.recipe.name}/{run.name}: {len(split.train)} clips, {sampler.batches} steps an epoch, on {device}")
+    if place.rank == 0:
+        print(f"{run.recipe.name}/{run.name}: {len(split.train)} clips, {sampler.batches} steps an epoch, on {place}")
     last = optim.epochs if max_epochs is None else min(optim.epochs, len(history) + max_epochs)
     for epoch in range(len(history), last):
         started = time.monotonic()
-        result = trainer.epoch(epoch, sampler.epoch(epoch))
+        degraded = run.recipe.augment.at(epoch / optim.epochs).degraded
+        result = trainer.epoch(epoch, sampler.epoch(epoch, degraded, place.rank, place.size))
         line = {"loss": result.loss, "train_accuracy": result.accuracy}
-        if split.validation:
-            line["validation_accuracy"] = _accuracy(trainer.averaged(sampler.epoch(epoch)), cache, split.validation)
+        if place.rank:
+            history.append(line)
+            continue
+        if split.validation and (epoch % VALIDATE_EVERY == 0 or epoch + 1 == optim.epochs):
+            network = trainer.averaged(sampler.epoch(epoch, degraded))
+            line["validation_accuracy"] = _accuracy(network, cache, split.validation)
         history.append(line)
         _save(checkpoint, {"history": history, **identity, **trainer.state()})
         figures = ", ".join(f"{key} {value:.3f}" for key, value in line.items())
@@ -134,13 +175,14 @@ def train(
         **identity,
         "fold": run.fold,
         "validate": run.validate,
+        "left_out": run.left_out,
         "train_clips": len(split.train),
         "torch": torch.__version__,
-        "device": str(device),
+        "device": str(place),
         "history": history,
     }
-    if len(history) == optim.epochs:
-        _finish(folder, trainer.averaged(sampler.epoch(0)), record)
+    if len(history) == optim.epochs and place.rank == 0:
+        _finish(folder, trainer.averaged(sampler.epoch(0, run.recipe.augment.degraded)), record)
     return record
 
 
@@ -214,23 +256,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default="base", help="a recipe of train/configs, or a .yaml file (default: base)")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--fold", type=int, nargs="+", choices=range(5), help="leave these folds' test speakers out")
+    which.add_argument("--leave-out", nargs="+", metavar="CORPUS", help="leave each of these corpora out as a whole")
     which.add_argument("--all", action="store_true", help="train on all speakers: the network that ships")
     parser.add_argument("--validate", action="store_true", help="hold out validation speakers of the training side")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint; skip what is complete")
     parser.add_argument("--cache", type=Path, default=Path(".cache/features"), help="features made by `prepare`")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and weights go")
     parser.add_argument("--max-epochs", type=int, help="stop after so many, with a checkpoint")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores, shared by torchrun's processes)")
+
+
+def asked(chosen: Recipe, args: argparse.Namespace) -> list[Run]:
+    """The runs that the options name. Raises RunError for a corpus that the recipe doesn't train on."""
+    if args.leave_out:
+        if unknown := set(args.leave_out) - set(chosen.corpora):
+            raise RunError(
+                f"{', '.join(sorted(unknown))} can't be left out: {chosen.name} has {', '.join(chosen.corpora)}."
+            )
+        if len(chosen.corpora) == 1:
+            raise RunError(f"The recipe {chosen.name} trains on {chosen.corpora[0]} alone: nothing is left without it.")
+        return [Run(chosen, None, left_out=corpus) for corpus in args.leave_out]
+    return [Run(chosen, fold, args.validate) for fold in ([None] if args.all else args.fold)]
 
 
 def run(args: argparse.Namespace) -> int:
     """Train what was asked for, one network after the other."""
-    torch.set_num_threads(args.threads)
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(args.threads or max(1, (os.cpu_count() or 1) // beside))
     cache = FeatureCache.open(args.cache)
     chosen = recipe.load(args.config)
-    for fold in [None] if args.all else args.fold:
-        one = Run(chosen, fold, args.validate)
-        record = train(one, cache, args.runs, resume=args.resume, max_epochs=args.max_epochs)
-        done = len(record["history"]) == chosen.optim.epochs
-        print(f"{one.folder(args.runs)}: {'complete' if done else 'stopped, go on with --resume'}")
+    with Place.find() as place:
+        for one in asked(chosen, args):
+            record = train(one, cache, args.runs, place, resume=args.resume, max_epochs=args.max_epochs)
+            done = len(record["history"]) == chosen.optim.epochs
+            if place.rank == 0:
+                print(f"{one.folder(args.runs)}: {'complete' if done else 'stopped, go on with --resume'}")
     return 0

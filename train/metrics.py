@@ -102,11 +102,86 @@ def uar(emotions: npt.NDArray[np.int64], answers: Probabilities) -> float:
 
 def expected_calibration_error(emotions: npt.NDArray[np.int64], answers: Probabilities) -> float:
     """Mean distance between confidence and accuracy over `ECE_BINS` bins, weighted by their clips."""
+    bins = reliability(emotions, answers)
+    return sum(one["n"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / len(emotions)
+
+
+def reliability(emotions: npt.NDArray[np.int64], answers: Probabilities) -> list[dict[str, float]]:
+    """The reliability diagram: for each of `ECE_BINS` bins that holds clips, `n`, mean `confidence` and `accuracy`."""
     confidence = answers.max(axis=1)
     right = answers.argmax(axis=1) == emotions
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
-    return float(sum(gaps) / len(emotions))
+    return [
+        {
+            "n": int((bins == b).sum()),
+            "confidence": float(confidence[bins == b].mean()),
+            "accuracy": float(right[bins == b].mean()),
+        }
+        for b in np.unique(bins)
+    ]
+
+
+def coverage_curve(emotions: npt.NDArray[np.int64], answers: Probabilities, steps: int = 20) -> list[dict[str, float]]:
+    """Accuracy where only the surest clips are answered: for each `coverage`, the `threshold` and the `accuracy`."""
+    confidence = answers.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = (answers.argmax(axis=1) == emotions)[order]
+    counts = np.ceil(np.linspace(1.0 / steps, 1.0, steps) * len(order)).astype(int)
+    return [
+        {
+            "coverage": count / len(order),
+            "threshold": float(confidence[order[count - 1]]),
+            "accuracy": float(right[:count].mean()),
+        }
+        for count in counts.tolist()
+    ]
+
+
+def threshold_for(emotions: npt.NDArray[np.int64], answers: Probabilities, accuracy_wanted: float) -> float:
+    """The lowest confidence at which the clips that are answered are right as often as wanted.
+
+    Args:
+        emotions: int64 (n,), the true classes.
+        answers: calibrated.
+        accuracy_wanted: of the answered clips, in [0, 1].
+
+    Returns:
+        A threshold in [0, 1]; 0 where all may be answered, the highest confidence where hardly any may.
+    """
+    confidence = answers.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = (answers.argmax(axis=1) == emotions)[order]
+    running = np.cumsum(right) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(running >= accuracy_wanted)
+    if len(enough) == 0:
+        return float(confidence[order[0]])
+    return 0.0 if enough[-1] == len(order) - 1 else float(confidence[order[enough[-1]]])
+
+
+def between_corpora(
+    emotions: npt.NDArray[np.int64], answers: Probabilities, tested: Sequence[str], trained: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], Probabilities]:
+    """Read answers on one corpus from a network trained on others: over the emotions that both sides have.
+
+    Where the tested corpus lacks `calm`, its probability counts as `neutral`; clips of emotions that training lacked
+    are left out.
+
+    Args:
+        emotions: int64 (n,), the true classes.
+        answers: of the same clips.
+        tested: the emotions that the corpus has.
+        trained: the emotions that training had.
+
+    Returns:
+        The clips that stay, and their probabilities, 0 for the emotions that aren't shared.
+    """
+    answers = answers.copy()
+    neutral, calm = LABELS.index("neutral"), LABELS.index("calm")
+    if "calm" not in tested:
+        answers[:, neutral] += answers[:, calm]
+    shared = np.array([label in tested and label in trained for label in LABELS])
+    kept = shared[emotions]
+    return emotions[kept], np.where(shared, answers, 0.0)[kept]
 
 
 def fit_temperature(judged: Sequence[Judged]) -> float:
@@ -194,6 +269,8 @@ def summary(judged: Sequence[Judged], temperatures: Sequence[float]) -> dict[str
         },
         "confusion": matrix.tolist(),
         "ece": expected_calibration_error(emotions, pooled),
+        "reliability": reliability(emotions, pooled),
+        "coverage": coverage_curve(emotions, pooled),
         "accuracy_surer_half": accuracy(emotions[surer], pooled[surer]),
     }
 

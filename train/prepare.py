@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -14,21 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ser_core import audio, features
+from ser_core import audio, features, voice
 from ser_core.config import FeatureConfig
-from ser_core.emotions import Emotion
-from ser_core.errors import SerError
-from train import corpora
-from train.corpora import Clip
+from train import cache, corpora, degrade
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-SPEEDS: tuple[float, ...] = (1.0, 0.9, 1.1)
-"""Factors of tempo and pitch together at which training hears each clip (Ko et al. 2015); the first is the original."""
+    from train.corpora import Clip
+
+DEGRADED_VERSIONS = 2
+"""How often each clip is also kept as a visitor's device may hand it over, see `train.degrade.at_random`."""
 
 NEAR_SILENT_PEAK = 0.015
 """Clips that peak below this share of full scale are levelled; 44 spoken clips of RAVDESS do."""
@@ -36,64 +33,9 @@ NEAR_SILENT_PEAK = 0.015
 LEVELLED_PEAK = 0.1
 
 
-class CacheError(SerError):
-    """A feature cache that isn't there or doesn't fit."""
-
-
-@dataclass(frozen=True)
-class FeatureCache:
-    """Log-mel spectrograms of every clip at every speed, and what is known of the clips.
-
-    Attributes:
-        clips: in the order of `offsets`.
-        frames: float16 (n_frames_in_all, n_mels), the spectrograms end to end, memory-mapped.
-        offsets: int64 (n_clips, n_speeds, 2), first frame and end of each.
-        config: how they were made.
-        digest: hex digits that change with the clips, their labels or their sound.
-    """
-
-    clips: tuple[Clip, ...]
-    frames: npt.NDArray[np.float16]
-    offsets: npt.NDArray[np.int64]
-    config: FeatureConfig
-    digest: str
-
-    def spectrogram(self, clip: int, speed: int = 0) -> npt.NDArray[np.float16]:
-        """float16 (n_frames, n_mels), clip number `clip` at `SPEEDS[speed]`."""
-        start, end = self.offsets[clip, speed]
-        return self.frames[start:end]
-
-    def network_input(self, clip: int) -> features.LogMel:
-        """float32 (n_mels, n_frames), clip number `clip` at its own speed, filled up as the app does."""
-        frames: npt.NDArray[np.float32] = self.spectrogram(clip).T.astype(np.float32)
-        return features.pad(frames, features.padded_frames(frames.shape[1], self.config))
-
-    @classmethod
-    def open(cls, folder: Path) -> FeatureCache:
-        """Open what `prepare` wrote. Raises CacheError where it isn't there or was made by another feature config."""
-        index = folder / "index.json"
-        if not index.is_file():
-            raise CacheError(f"There are no features in {folder}: run `python -m train prepare --data DIR` first.")
-        stored = json.loads(index.read_text(encoding="utf-8"))
-        config = FeatureConfig.from_dict(stored["feature_config"])
-        if config != FeatureConfig():
-            raise CacheError(
-                f"The features in {folder} were made with config {config.fingerprint}, this version has "
-                f"{FeatureConfig().fingerprint}: run `python -m train prepare` again."
-            )
-        clips = [Clip(**{**c, "path": Path(c["path"]), "emotion": Emotion(c["emotion"])}) for c in stored["clips"]]
-        return cls(
-            clips=tuple(clips),
-            frames=np.load(folder / "frames.npy", mmap_mode="r"),
-            offsets=np.load(folder / "offsets.npy"),
-            config=config,
-            digest=stored["digest"],
-        )
-
-
 @dataclass(frozen=True)
 class _Prepared:
-    spectrograms: tuple[npt.NDArray[np.float16], ...]
+    spectrograms: tuple[cache.Quantised, ...]
     sound_hash: str
     decisions: tuple[str, ...]
 
@@ -115,23 +57,23 @@ def load_clip(path: Path, config: FeatureConfig) -> tuple[features.Waveform, tup
     return samples, tuple(decisions)
 
 
-def _prepare(path: Path, config: FeatureConfig) -> _Prepared:
-    import librosa
-
-    samples, decisions = load_clip(path, config)
-    sound = features.trim(samples, config).samples
-    if sound.size < config.min_sound_s * config.sample_rate:
+def _prepare(clip: Clip, config: FeatureConfig, noises: Sequence[features.Waveform]) -> _Prepared:
+    samples, decisions = load_clip(clip.path, config)
+    sound, _ = voice.trim(samples, config)
+    if sound.samples.size < config.min_sound_s * config.sample_rate:
         return _Prepared((), "", (*decisions, "dropped: it holds no sound"))
-    spectrograms = []
-    for speed in SPEEDS:
-        # Taken as if it had been recorded at another rate: tempo and pitch move together.
-        faster = librosa.resample(sound, orig_sr=round(config.sample_rate * speed), target_sr=config.sample_rate)
-        spectrograms.append(features.log_mel(faster, config).T.astype(np.float16))
+    spectrograms = [cache.quantise(features.log_mel(sound.samples, config))]
+    # The draws hang on the clip's name alone: they stay the same whatever else is prepared.
+    rng = np.random.default_rng(list(clip.key.encode()))
+    for _ in range(DEGRADED_VERSIONS):
+        degraded, _ = voice.trim(degrade.at_random(samples, config.sample_rate, noises, rng), config)
+        kept = degraded if degraded.samples.size >= config.min_sound_s * config.sample_rate else sound
+        spectrograms.append(cache.quantise(features.log_mel(kept.samples, config)))
     return _Prepared(tuple(spectrograms), hashlib.sha256(samples.tobytes()).hexdigest(), decisions)
 
 
 def prepare(data: Path, names: Iterable[str], folder: Path, *, workers: int | None = None) -> dict[str, Any]:
-    """Read the corpora, compute features at all speeds, write the cache.
+    """Read the corpora, compute features of all versions, write the cache.
 
     Args:
         data: see `corpora.read`.
@@ -149,31 +91,21 @@ def prepare(data: Path, names: Iterable[str], folder: Path, *, workers: int | No
 
     config = FeatureConfig()
     clips = corpora.read(data, names)
+    noises = [load_clip(path, config)[0] for path in corpora.noise(data, "train")]
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         # One worker needs no process of its own.
         mapper = map if workers == 1 else partial(pool.map, chunksize=16)
-        work = mapper(partial(_prepare, config=config), [clip.path for clip in clips])
+        work = mapper(partial(_prepare, config=config, noises=noises), clips)
         prepared = list(tqdm(work, total=len(clips), desc="features", unit="clip", mininterval=2.0))
     prepared = _without_leaks(clips, prepared)
     kept = [(clip, one) for clip, one in zip(clips, prepared, strict=True) if one.spectrograms]
-    lengths = np.array([[len(spectrogram) for spectrogram in one.spectrograms] for _, one in kept], dtype=np.int64)
-    ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
     digest = hashlib.sha256()
     for clip, one in kept:
         digest.update(f"{clip.key} {clip.emotion} {clip.speaker} {one.sound_hash}\n".encode())
     report = _report(clips, prepared) | {"feature_config": config.to_dict(), "digest": digest.hexdigest()[:16]}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.json").unlink(missing_ok=True)
-    np.save(folder / "frames.npy", np.concatenate([s for _, one in kept for s in one.spectrograms]))
-    np.save(folder / "offsets.npy", np.stack([ends - lengths, ends], axis=-1))
+    report["noises"] = len(noises)
+    cache.write(folder, [clip for clip, _ in kept], [one.spectrograms for _, one in kept], report["digest"])
     (folder / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    index = {
-        "feature_config": config.to_dict(),
-        "digest": report["digest"],
-        "clips": [dataclasses.asdict(clip) | {"path": str(clip.path.resolve())} for clip, _ in kept],
-    }
-    # The index comes last: a cache that was broken off has none and is not taken for whole.
-    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
     return report
 
 

@@ -23,14 +23,18 @@ CONFIGS = ROOT / "train" / "configs"
 
 _CODE = (
     "ser_core/features.py",
+    "ser_core/voice.py",
     "ser_core/windows.py",
     "train/augment.py",
     "train/batches.py",
+    "train/cache.py",
+    "train/degrade.py",
     "train/loop.py",
+    "train/prepare.py",
     "train/splits.py",
     "train/networks/pooling.py",
 )
-"""Code that results depend on, beside the network's own file."""
+"""Code that results depend on, beside the network's own file; how files are decoded shows in the data's digest."""
 
 
 _Config = TypeVar("_Config")

@@ -78,6 +78,49 @@ def precisions(metrics: dict[str, Any], shipped: bundle.Bundle) -> str:
     return "\n".join(lines)
 
 
+def robustness(metrics: dict[str, Any]) -> str:
+    """Accuracy of the same test clips as people really record them."""
+    table = metrics["robustness"]
+    channels = [name for name in table["unchanged"] if name != "no_speech"]
+    lines = [
+        "| as recorded | " + " | ".join(f"{channel} | cost" for channel in channels) + " |",
+        "| --- |" + " --- | --- |" * len(channels),
+    ]
+    for name, values in table.items():
+        cells = []
+        for channel in channels:
+            cost = 100 * values[channel]["cost"]
+            cells += [_percent(values[channel]["accuracy"]), "" if name == "unchanged" else f"{cost:+.1f}"]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def other_recordings(metrics: dict[str, Any]) -> str:
+    """Corpora that training never heard."""
+    lines = ["| never heard in training | trained on | emotions | clips | UAR | accuracy |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for corpus, values in metrics["other_recordings"].items():
+        cells = (
+            corpus,
+            ", ".join(values["trained_on"]),
+            str(len(values["emotions"])),
+            f"{values['n']:,}",
+            f"**{_percent(values['uar'])}**",
+            _percent(values["accuracy"]),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def not_voices(metrics: dict[str, Any]) -> str:
+    """How often what is no voice gets no emotion."""
+    lines = ["| sound | recordings | no voice found | no emotion claimed |", "| --- | --- | --- | --- |"]
+    for kind, values in sorted(metrics["not_voices"].items(), key=lambda item: item[1]["human"]):
+        name = kind.replace("_", " ") + (" (human)" if values["human"] else "")
+        lines.append(f"| {name} | {values['n']} | {_percent(values['no_speech'])} | {_percent(values['refused'])} |")
+    return "\n".join(lines)
+
+
 def calibration(metrics: dict[str, Any]) -> str:
     """How far confidence can be trusted, in a sentence."""
     speech = metrics["actor_independent"]["speech"]

@@ -78,6 +78,12 @@ def by_speaker(clips: Sequence[Clip], main: str, fold: int | None, *, validate: 
     return split
 
 
+def by_corpus(clips: Sequence[Clip], left_out: str) -> Split:
+    """Test on one corpus, train on all others."""
+    train = tuple(index for index, clip in enumerate(clips) if clip.corpus != left_out)
+    return Split(train, (), tuple(index for index, clip in enumerate(clips) if clip.corpus == left_out))
+
+
 def check_no_leak(clips: Sequence[Clip], split: Split) -> None:
     """Hold a split to what makes it honest.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+class SqueezeExcitation(nn.Module):
+    """Weigh each channel by what the whole clip holds (Hu et al. 2018, arXiv:1709.01507).
+
+    Args:
+        channels: C of the input.
+        reduction: how many times narrower the layer in between is.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.Linear(channels, channels // reduction), nn.ReLU(), nn.Linear(channels // reduction, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, M, T) -> the same shape."""
+        return x * torch.sigmoid(self.weigh(x.mean(dim=(2, 3))))[:, :, None, None]
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with batch norm and a shortcut (He et al. 2016, arXiv:1512.03385).
 
@@ -22,14 +41,16 @@ class ResidualBlock(nn.Module):
         channels_in: C of the input.
         channels: C of the output.
         stride: over (mel, time).
+        squeeze: weigh the channels before the shortcut is added.
     """
 
-    def __init__(self, channels_in: int, channels: int, stride: tuple[int, int]) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: tuple[int, int], *, squeeze: bool) -> None:
         super().__init__()
         self.convolution_1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
         self.norm_1 = nn.BatchNorm2d(channels)
         self.convolution_2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm_2 = nn.BatchNorm2d(channels)
+        self.squeeze: nn.Module = SqueezeExcitation(channels) if squeeze else nn.Identity()
         self.shortcut: nn.Module = nn.Identity()
         if channels_in != channels or stride != (1, 1):
             self.shortcut = nn.Sequential(
@@ -39,42 +60,86 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, M, T) -> (B, channels, M / stride, T / stride)."""
         hidden = functional.relu(self.norm_1(self.convolution_1(x)))
-        hidden = self.norm_2(self.convolution_2(hidden))
+        hidden = self.squeeze(self.norm_2(self.convolution_2(hidden)))
         return functional.relu(hidden + self.shortcut(x))
 
 
-class ResidualCnn(nn.Module):
-    """Stem 5x5 with stride 2, four residual blocks, attentive statistics pooling over time, one linear layer.
+class ResidualTower(nn.Module):
+    """A stem, three stages of residual blocks, attentive statistics pooling over time, one linear layer.
 
-    Time shrinks by 8 (`CONTRACT.attention_stride`), the mel axis by 16; what is left of it counts as channels.
+    Time shrinks by 8 (`CONTRACT.attention_stride`), the mel axis to four bands; what is left of it counts as channels.
 
     Args:
         n_mels: bands of the input, a multiple of 16.
-        channels: of the four blocks; the stem has as many as the first.
+        channels: of the stem and of the three stages.
+        depths: residual blocks in each stage.
+        squeeze: squeeze-and-excitation in every block.
         dropout: on the pooled statistics.
     """
 
-    def __init__(self, n_mels: int = 64, channels: Sequence[int] = (32, 64, 128, 192), dropout: float = 0.3) -> None:
+    def __init__(
+        self,
+        n_mels: int = 64,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        depths: Sequence[int] = (1, 2, 2),
+        *,
+        squeeze: bool = True,
+        dropout: float = 0.3,
+    ) -> None:
         super().__init__()
-        first, second, third, fourth = channels
+        stem = channels[0]
+        # Everything behind the stem sees 32 bands, so that more bands cost next to nothing.
+        stride = n_mels // 32
         self.stem = nn.Sequential(
-            nn.Conv2d(1, first, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(first), nn.ReLU()
+            nn.Conv2d(1, stem, (2 * stride + 1, 5), (stride, 2), padding=(stride, 2), bias=False),
+            nn.BatchNorm2d(stem),
+            nn.ReLU(),
         )
-        self.blocks = nn.Sequential(
-            ResidualBlock(first, first, (1, 1)),
-            ResidualBlock(first, second, (2, 2)),
-            ResidualBlock(second, third, (2, 2)),
-            ResidualBlock(third, fourth, (2, 1)),
-        )
-        features = fourth * (n_mels // 16)
+        blocks: list[nn.Module] = []
+        for before, after, depth, first in zip(channels, channels[1:], depths, ((2, 2), (2, 2), (2, 1)), strict=False):
+            blocks += [
+                ResidualBlock(after if number else before, after, (1, 1) if number else first, squeeze=squeeze)
+                for number in range(depth)
+            ]
+        self.blocks = nn.Sequential(*blocks)
+        features = channels[3] * 4
         self.pooling = AttentiveStatisticsPooling(features)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * features, len(EMOTIONS))
+        self.attributes = nn.Linear(2 * features, 6)
 
-    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 (B, 1, n_mels, T) in [-1, 1] -> logits (B, 8) and attention (B, T / 8)."""
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """float32 (B, 1, n_mels, T) in [-1, 1] -> logits (B, 8), logits of the attributes that `train.batches.Batch`
+        names (B, 3, 2), and attention (B, T / 8).
+        """
         hidden = self.blocks(self.stem(log_mel))
         # Pooling squares and sums: in bfloat16 the difference of two large numbers would be noise.
         with torch.autocast(hidden.device.type, enabled=False):
             pooled, attention = self.pooling(hidden.float().flatten(1, 2))
-            return self.classifier(self.dropout(pooled)), attention
+            pooled = self.dropout(pooled)
+            return self.classifier(pooled), self.attributes(pooled).unflatten(1, (3, 2)), attention
+
+
+class ResidualCnn(nn.Module):
+    """One `ResidualTower`, or several that never see each other's answers and are asked together (Lakshminarayanan et
+    al. 2017, arXiv:1612.01474).
+
+    Args:
+        n_mels: bands of the input.
+        towers: how many.
+        options: of each tower.
+    """
+
+    def __init__(self, n_mels: int = 64, towers: int = 1, **options: Any) -> None:
+        super().__init__()
+        self.towers = nn.ModuleList(ResidualTower(n_mels, **options) for _ in range(towers))
+
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """float32 (B, 1, n_mels, T) in [-1, 1] -> logits (B, 8) and attention (B, T / 8), means over the towers.
+
+        While training, the logits of each tower (B, towers, 8), so that each has a loss of its own, and those of its
+        attributes (B, towers, 3, 2).
+        """
+        answers = [tower(log_mel) for tower in self.towers]
+        logits, attributes, attention = (torch.stack(parts, dim=1) for parts in zip(*answers, strict=True))
+        return (logits, attributes) if self.training else (logits.mean(dim=1), attention.mean(dim=1))
