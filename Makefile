@@ -6,6 +6,8 @@ DEV_ENV := .venv-dev
 ARGS ?=
 CONFIG ?= voices
 CORPORA ?= ravdess nemo banglaser
+# All but the first, which is tested on: each is left out once.
+OTHERS = $(wordlist 2,$(words $(CORPORA)),$(CORPORA))
 
 # Written last, so that a broken installation is tried again, and newer than what it was made from, so that nothing is
 # installed twice.
@@ -49,6 +51,10 @@ retrain: setup-dev ## everything from the corpora to the README's tables: make r
 	$(DEV_ENV)/bin/python -m train prepare --data "$(DATA)" --corpora $(CORPORA)
 	$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --fold 0 1 2 3 4 --resume
 	$(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG) --data "$(DATA)"
+	test ! -d "$(DATA)/noise" || $(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG) --data "$(DATA)" --robustness
+	$(if $(OTHERS),$(DEV_ENV)/bin/python -m train probe --config $(CONFIG))
+	$(if $(OTHERS),$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --leave-out $(OTHERS) --resume)
+	$(if $(OTHERS),$(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG) --data "$(DATA)" --fold --leave-out $(OTHERS))
 	$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --all --resume
 	$(DEV_ENV)/bin/python -m train export --config $(CONFIG) --out assets/model
 	$(DEV_ENV)/bin/python -m train report

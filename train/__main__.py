@@ -14,6 +14,7 @@ COMMANDS = {
     "pack": "features -> one small file, to train elsewhere",
     "fit": "train folds, or the network that ships",
     "evaluate": "measure the folds' networks on the speakers they never heard",
+    "trials": "gather what changes to the recipe were worth on validation speakers",
     "probe": "measure how well the corpora can be told apart by their sound",
     "report": "stored figures -> the tables in README.md",
     "export": "networks -> ONNX and OpenVINO, checked, as a bundle",

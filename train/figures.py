@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -72,11 +73,20 @@ def of(folder: Path, chosen: Recipe, command: str) -> dict[str, Any] | None:
         found["robustness"] = _robustness(clean, changed, calibration["folds"])
     if sounds := _stored(folder, "not-voices-fold?.npz"):
         found["not_voices"] = _not_voices([one for parts in sounds for one in parts.values()], calibration)
+    if (told_apart := folder / "probe.json").is_file():
+        found["probe"] = _probe(told_apart, origin)
     if left_out := sorted(folder.glob("without-*.npz")):
         found["other_recordings"] = {
             path.stem.removeprefix("without-"): _elsewhere(path, default, calibration["temperature"])
             for path in left_out
         }
+    return found
+
+
+def _probe(path: Path, origin: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if differing := [key for key in origin if found[key] != origin[key]]:
+        raise ResultsError(f"{path} differs from the judged folds in its {', '.join(differing)}: probe again.")
     return found
 
 
