@@ -88,7 +88,7 @@ def test_a_further_input_is_refused(tmp_path: Path) -> None:
 
 def test_another_number_of_bands_or_emotions_is_refused(tmp_path: Path) -> None:
     for model, told in ((bundles.network(n_mels=80), "80 mel bands"), (bundles.network(emotions=7), "7 emotions")):
-        with pytest.raises(BundleError, match=rf"{told}.*64 bands and it knows 8 emotions"):
+        with pytest.raises(BundleError, match=rf"{told}.*128 bands and it knows 8 emotions"):
             OpenVinoBackend(saved(tmp_path, model), CONFIG.n_mels)
 
 
@@ -260,7 +260,7 @@ def answers_of_torch(made: list[LogMel]) -> tuple[Any, list[Any]]:
         for one in onnx.load(bundles.SHIPPED / MODEL_FILES["fp32"][0]).graph.initializer
     }
     built = bundle.read(bundles.SHIPPED).training["recipe"]["network"]
-    network = networks.build(built["name"], built["options"]).eval()
+    network = networks.build(built["name"], {"n_mels": CONFIG.n_mels, **built["options"]}).eval()
     state = network.state_dict()
     norms = {name: one for name, one in network.named_modules() if isinstance(one, torch.nn.BatchNorm2d)}
     for name in state:

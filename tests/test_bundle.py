@@ -189,7 +189,7 @@ def test_another_feature_config(tmp_path: Path) -> None:
     bundles.make(tmp_path)
     bundles.change_manifest(tmp_path, feature_config={**FeatureConfig().to_dict(), "n_mels": 80, "hop_length": 160})
     message = refusal(tmp_path)
-    assert "n_mels 80 against 64" in message
+    assert "n_mels 80 against 128" in message
     assert "hop_length 160 against 256" in message
     assert "f_min" not in message
 

@@ -68,7 +68,7 @@ def test_the_level_of_a_voice_does_not_depend_on_its_pauses() -> None:
     with_pauses = np.concatenate([sounds.silence(0.4), tone, sounds.silence(0.4)])
     # A frame at each end of the tone is cut by it.
     assert degrade.level(with_pauses) == pytest.approx(0.5 / math.sqrt(2), rel=0.02)
-    assert degrade.level(0.1 * with_pauses) == pytest.approx(0.1 * degrade.level(with_pauses), rel=1e-5)
+    assert degrade.level(np.float32(0.1) * with_pauses) == pytest.approx(0.1 * degrade.level(with_pauses), rel=1e-5)
 
 
 def test_silence_and_nothing_have_no_level() -> None:

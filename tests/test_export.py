@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import ser_core
-from ser_core import audio, bundle, recognizer
+from ser_core import audio, bundle, recognizer, windows
 from ser_core.bundle import MODEL_FILES
 from ser_core.config import FeatureConfig
 from ser_core.emotions import LABELS
 from tests import sounds
 from tests.train_data import LONG_CLIP, ROOT, Pipeline, train
 from train import export, fit, networks, recipe
+from train.cache import FeatureCache
 from train.export import ExportError
-from train.prepare import FeatureCache
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ser_core.prediction import Precision
 
 CONFIG = FeatureConfig()
+CLIPS = 24 + 12
+"""Of one's own recordings and of nEMO: all train the network that ships."""
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +58,14 @@ def test_the_bundle_is_whole(shipped: bundle.Bundle, made: Pipeline) -> None:
 def test_the_bundle_says_how_it_was_made(shipped: bundle.Bundle, made: Pipeline, network: torch.nn.Module) -> None:
     chosen, training = recipe.load(str(made.recipe)), shipped.training
     assert training["recipe_hash"] == chosen.hash
-    assert training["recipe"]["corpora"] == ["own"]
+    assert training["recipe"]["corpora"] == ["own", "nemo"]
     assert training["data_digest"] == FeatureCache.open(made.cache).digest
-    assert training["train_clips"] == 24
+    assert training["train_clips"] == CLIPS
     assert training["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert set(training["versions"]) == {"openvino", "nncf", "onnx", "torch"}
     assert set(training["parity"]) == {"onnxruntime", "fp32", "fp16", "int8"}
     for name in ("onnxruntime", "fp32", "fp16"):
-        assert training["parity"][name]["clips"] == 24
+        assert training["parity"][name]["clips"] == CLIPS
         assert training["parity"][name]["probability"] <= export.TOLERANCE
         assert training["parity"][name]["labels"] == 0
 
@@ -73,7 +75,8 @@ def test_the_bundle_carries_its_figures(shipped: bundle.Bundle, made: Pipeline) 
     assert shipped.metrics() == stored
     assert shipped.precision == stored["precision"]
     assert shipped.calibration.temperature == stored["calibration"]["temperature"]
-    assert shipped.calibration.uncertain_below == 0.5
+    assert shipped.calibration.uncertain_below == stored["calibration"]["uncertain_below"]
+    assert 0.0 <= shipped.calibration.uncertain_below <= 1.0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", None])
@@ -88,7 +91,7 @@ def test_the_bundle_answers_as_the_network_does(
     for name in ("own/ben-sad.wav", "own/fay-surprised.wav"):
         path = made.data / name
         answer = loaded.predict(path)
-        (part,) = recognizer.stretches(audio.read(path, sample_rate=16_000).samples, CONFIG)
+        (part,) = windows.stretches(audio.read(path, sample_rate=16_000).samples, CONFIG)
         assert part.spectrogram is not None
         logits, attention = network(torch.from_numpy(part.spectrogram)[None, None])
         expected = recognizer.probabilities(logits.numpy(), shipped.calibration.temperature)[0]
@@ -110,8 +113,8 @@ def test_the_bundle_judges_long_recordings_and_silence(made: Pipeline) -> None:
 @torch.no_grad()
 def test_every_precision_takes_any_batch_and_length(made: Pipeline, network: torch.nn.Module) -> None:
     rng = np.random.default_rng(0)
-    for size, frames in ((1, 192), (5, 192), (2, 320), (1, 608)):
-        batch = (rng.random((size, 1, 64, frames)) * 2.0 - 1.0).astype(np.float32)
+    for size, frames in ((1, 128), (5, 128), (2, 320), (1, 608)):
+        batch = (rng.random((size, 1, CONFIG.n_mels, frames)) * 2.0 - 1.0).astype(np.float32)
         logits, attention = (output.numpy() for output in network(torch.from_numpy(batch)))
         for precision in ("fp32", "fp16", "int8"):
             output = ser_core.load(made.bundle, precision=precision).backend.infer(batch)
@@ -128,12 +131,30 @@ def test_a_network_that_answers_otherwise_is_not_exported(made: Pipeline) -> Non
     clips = export.calibration_set(cache, range(24), 4)
     torch.manual_seed(123)
     chosen = recipe.load(str(made.recipe)).network
-    other = networks.build(chosen.name, chosen.options).eval()
+    other = networks.build(chosen.name, {"n_mels": CONFIG.n_mels, **chosen.options}).eval()
     with torch.no_grad():
-        for parameter in other.get_submodule("classifier").parameters():
+        for parameter in other.get_submodule("towers.0.classifier").parameters():
             parameter.mul_(20.0)
     with pytest.raises(ExportError, match=r"onnxruntime differs from torch by .* labels of 4; at most 2e-03 and none"):
-        export.parity(other, made.bundle, clips)
+        export.parity(other, made.bundle, clips, 1.0)
+
+
+@torch.no_grad()
+def test_precisions_are_compared_as_the_app_reads_them(made: Pipeline, network: torch.nn.Module) -> None:
+    """What matters is how far probabilities are apart once a temperature has made them sharper or flatter."""
+    clips = export.calibration_set(FeatureCache.open(made.cache), range(CLIPS), 6)
+    backend = ser_core.load(made.bundle, precision="int8").backend
+    told = np.concatenate([output.logits for output in recognizer.infer(backend, clips)])
+    exact = np.concatenate([network(torch.from_numpy(one)[None, None])[0].numpy() for one in clips])
+    apart = []
+    for temperature in (0.1, 1.0, 4.0):
+        found = export.parity(network, made.bundle, clips, temperature)
+        assert {name: one.clips for name, one in found.items()} == dict.fromkeys(("onnxruntime", *MODEL_FILES), 6)
+        expected = recognizer.probabilities(exact, temperature) - recognizer.probabilities(told, temperature)
+        assert found["int8"].probability == pytest.approx(np.abs(expected).max(), abs=1e-5)
+        apart.append(found["int8"].probability)
+    assert apart == sorted(apart, reverse=True)
+    assert apart[0] > 2.0 * apart[1]
 
 
 def test_the_calibration_set_is_drawn_alike_and_filled_up(made: Pipeline) -> None:
@@ -145,12 +166,13 @@ def test_the_calibration_set_is_drawn_alike_and_filled_up(made: Pipeline) -> Non
     allowed = [cache.network_input(index) for index in range(8, 24)]
     for one in first:
         assert one.dtype == np.float32
-        assert one.shape == (64, CONFIG.min_frames)
+        assert one.shape == (CONFIG.n_mels, CONFIG.min_frames)
         assert any(np.array_equal(one, other) for other in allowed if other.shape == one.shape)
     long_clip = [clip.key for clip in cache.clips].index(f"own/{LONG_CLIP}")
-    frames = len(cache.spectrogram(long_clip))
+    frames = cache.spectrogram(long_clip).shape[1]
     filled = cache.network_input(long_clip)
-    assert filled.shape == (64, -(-frames // CONFIG.frame_step) * CONFIG.frame_step)
+    assert filled.shape == (CONFIG.n_mels, -(-frames // CONFIG.frame_step) * CONFIG.frame_step)
+    assert filled.shape[1] > CONFIG.min_frames
     assert (filled[:, frames:] == -1.0).all()
 
 
@@ -197,4 +219,4 @@ def test_a_bundle_is_replaced_as_a_whole_or_left(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert bundle.read(out).name == "ser-residual"
     assert not (out / "left over.txt").exists()
-    assert "onnxruntime against torch on 24 clips: probability " in capsys.readouterr().out
+    assert f"onnxruntime against torch on {CLIPS} clips: probability " in capsys.readouterr().out

@@ -142,7 +142,7 @@ def test_the_threshold_is_where_answers_are_right_as_often_as_they_shall_be(tmp_
     for fold in range(5):
         emotions = rng.integers(0, 8, 80)
         logits = (rng.normal(size=(80, 8)) + 1.5 * np.eye(8)[emotions]).astype(np.float32)
-        folds.append(dataclasses.replace(judged(emotions, emotions, fold=fold), logits=logits))
+        folds.append(dataclasses.replace(judged(emotions.tolist(), emotions.tolist(), fold=fold), logits=logits))
         judging.save(tmp_path / f"fold{fold}.npz", dict.fromkeys(judging.PRECISIONS, folds[-1]), ORIGIN)
     found = figured(tmp_path)
     calibration = found["calibration"]
@@ -241,6 +241,26 @@ def test_a_corpus_never_heard_is_judged_over_what_both_sides_have(tmp_path: Path
         },
     }
     assert "nemo, never heard: UAR 66.7%, accuracy 75.0%" in figures.lines(found)
+
+
+def test_how_well_corpora_are_told_apart_is_a_figure_where_it_was_probed(tmp_path: Path) -> None:
+    made_up(tmp_path)
+    assert "probe" not in figured(tmp_path)
+    probed = {
+        "command": "COMMAND",
+        **ORIGIN,
+        "corpora": ["ravdess", "nemo"],
+        "chance": 0.5,
+        "before": 1.0,
+        "after": 0.7,
+    }
+    (tmp_path / "probe.json").write_text(json.dumps(probed), encoding="utf-8")
+    assert figured(tmp_path)["probe"] == probed
+    (tmp_path / "probe.json").write_text(json.dumps(probed | {"recipe_hash": "c" * 12}), encoding="utf-8")
+    with pytest.raises(
+        ResultsError, match=r"probe\.json differs from the judged folds in its recipe_hash: probe again"
+    ):
+        figures.of(tmp_path, recipe.load("base"), "")
 
 
 def test_all_that_is_stored_must_come_from_one_recipe(tmp_path: Path) -> None:

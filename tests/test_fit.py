@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ser_core import features
+from ser_core.config import FeatureConfig
 from ser_core.emotions import Emotion
-from tests.train_data import cache_of, clip, own_corpus, tiny_recipe, train, train_process
-from train import fit, networks, recipe
-from train.augment import AugmentConfig
+from tests.train_data import cache_of, clip, own_corpus, python, tiny_recipe, train, train_process
+from train import fit, loop, networks, recipe
+from train.augment import AugmentConfig, augment
 from train.batches import Batch, Sampler
+from train.cache import FeatureCache
 from train.fit import Run, RunError
 from train.loop import OptimConfig, Trainer
-from train.prepare import FeatureCache
+from train.place import Place
+from train.splits import Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from train.corpora import Channel
+
+CPU = Place(torch.device("cpu"))
+BAND_HZ = features.band_hz(FeatureConfig())
+SMALL = {"n_mels": FeatureConfig().n_mels, "channels": [16, 16, 16, 16]}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +92,13 @@ def test_a_run_leaves_weights_a_record_and_a_checkpoint(uninterrupted: Path, cac
     assert [sorted(line) for line in record["history"]] == [["loss", "train_accuracy"]] * 2
     # About the logarithm of eight classes at first; it can't be 0 with smoothed targets.
     assert all(1.0 < line["loss"] < 3.5 for line in record["history"])
+    weights = weights_of(uninterrupted)
+    network = networks.build("residual", {**SMALL, **recipe.load(str(config)).network.options})
+    assert record["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    # Kernels and matrices are stored as they ship, the little else as exactly as it was trained.
+    assert {name: value.dtype for name, value in weights.items()} == {
+        name: torch.float16 if value.dim() > 1 else value.dtype for name, value in network.state_dict().items()
+    }
     # Nothing but tensors and plain values: no code is unpickled.
     state = torch.load(folder / "checkpoint.pt", weights_only=True)
     assert state["history"] == record["history"]
@@ -89,12 +108,12 @@ def test_a_run_leaves_weights_a_record_and_a_checkpoint(uninterrupted: Path, cac
 def test_training_moves_every_weight(uninterrupted: Path, config: Path) -> None:
     chosen = recipe.load(str(config))
     torch.manual_seed(chosen.seed)
-    start = networks.build(chosen.network.name, chosen.network.options).state_dict()
+    start = networks.build(chosen.network.name, {**SMALL, **chosen.network.options}).state_dict()
     trained = weights_of(uninterrupted)
     assert set(trained) == set(start)
     # The last layer of the attention's score has a bias that a softmax takes no notice of.
-    still = {name for name, value in trained.items() if torch.equal(value, start[name])}
-    assert still <= {"pooling.score.2.bias"}
+    still = {name for name, value in trained.items() if torch.equal(value, start[name].to(value.dtype))}
+    assert still <= {"towers.0.pooling.score.2.bias"}
     assert all(torch.isfinite(value.float()).all() for value in trained.values())
 
 
@@ -123,7 +142,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
 
 def test_another_seed_ends_elsewhere(uninterrupted: Path, cache: Path, tmp_path: Path) -> None:
     assert run_fit(cache, tiny_recipe(tmp_path / "mini.yaml", seed=1), tmp_path, "--all") == 0
-    name = "classifier.weight"
+    name = "towers.0.classifier.weight"
     assert not torch.equal(weights_of(uninterrupted)[name], weights_of(tmp_path)[name])
 
 
@@ -175,21 +194,58 @@ def test_a_fold_with_validation_says_how_its_speakers_are_recognised(
     printed = capsys.readouterr().out
     # Of six speakers two are tested (ana, fay), one validates (ben), three train with four clips each.
     assert "mini/fold0-validate: 12 clips, 1 steps an epoch, on " in printed
-    assert "validation_accuracy 0." in printed
+    assert re.search(r" epoch 1/2: loss .*, speech_accuracy [01]\.\d+, speech_loss \d+\.\d+, \d+ s$", printed, re.M)
+
+
+class Told(nn.Module):
+    """Answers always the same, as an averaged network does."""
+
+    def __init__(self, logits: list[float]) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.logits.expand(len(images), 8), torch.ones(len(images), 1)
+
+
+def test_speech_and_song_of_validation_speakers_are_told_apart(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By name the second of the speakers validates fold 0: three of ben's clips are spoken, two sung.
+    acted = {"speech": (Emotion.SAD, Emotion.SAD, Emotion.CALM), "song": (Emotion.CALM, Emotion.SAD)}
+    channels: tuple[Channel, ...] = ("speech", "song")
+    clips = [
+        dataclasses.replace(clip(0, emotion=emotion, speaker=who), channel=channel)
+        for who in ("ana", "ben", "cho", "dag", "eva")
+        for channel in channels
+        for emotion in acted[channel]
+    ]
+    # Sad, with exp(2) of the odds' sum of exp(2) + 7.
+    monkeypatch.setattr(Trainer, "averaged", lambda *_: Told([0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]))
+    record = fit.train(Run(recipe.load(str(config)), 0, validate=True), cache_of(clips, [60] * 25), tmp_path, CPU)
+    total = np.log(np.exp(2.0) + 7.0)
+    expected = {
+        "speech_accuracy": pytest.approx(2 / 3),
+        "speech_loss": pytest.approx(total - 4 / 3, rel=1e-5),
+        "song_accuracy": 0.5,
+        "song_loss": pytest.approx(total - 1.0, rel=1e-5),
+    }
+    for line in record["history"]:
+        assert {name: value for name, value in line.items() if name not in ("loss", "train_accuracy")} == expected
 
 
 def test_a_fold_does_not_depend_on_its_test_speakers(cache: Path, config: Path, tmp_path: Path) -> None:
     """The same weights come out when the test speakers' sound is replaced by noise."""
     one = Run(recipe.load(str(config)), 0)
     whole = FeatureCache.open(cache)
-    spoilt = FeatureCache(whole.clips, whole.frames.copy(), whole.offsets, whole.config, whole.digest)
+    spoilt = dataclasses.replace(whole, frames=np.array(whole.frames))
     test = one.split(whole).test
     assert len(test) == 8
     for index in test:
         for start, end in spoilt.offsets[index]:
-            spoilt.frames[start:end] = 0.25
-    for name, features in (("whole", whole), ("spoilt", spoilt)):
-        fit.train(one, features, tmp_path / name)
+            spoilt.frames[start:end] = 160
+    for name, heard in (("whole", whole), ("spoilt", spoilt)):
+        fit.train(one, heard, tmp_path / name, CPU)
     first, second = (weights_of(tmp_path / name, "fold0") for name in ("whole", "spoilt"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -206,6 +262,11 @@ def test_wrong_wishes_end_in_a_sentence(cache: Path, tmp_path: Path, capsys: pyt
     assert expected in capsys.readouterr().err
     assert run_fit(tmp_path / "nowhere", both, tmp_path, "--all") == 1
     assert "error: There are no features in " in capsys.readouterr().err
+    few = tiny_recipe(tmp_path / "few.yaml")
+    assert run_fit(cache, few, tmp_path, "--leave-out", "own", "nemo") == 1
+    assert "error: nemo can't be left out: few has own." in capsys.readouterr().err
+    assert run_fit(cache, few, tmp_path, "--leave-out", "own") == 1
+    assert "error: The recipe few trains on own alone: nothing is left without it." in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     with pytest.raises(SystemExit) as stopped:
         run_fit(cache, large, tmp_path)
@@ -218,7 +279,8 @@ def test_weights_are_loaded_only_where_they_fit(uninterrupted: Path, config: Pat
     assert not network.training
     assert record == record_of(uninterrupted)
     stored = weights_of(uninterrupted)
-    assert all(torch.equal(value, stored[name]) for name, value in network.state_dict().items())
+    assert all(torch.equal(value, stored[name].to(value.dtype)) for name, value in network.state_dict().items())
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     with pytest.raises(RunError, match=r"There is no complete run in .*fold3: run `python -m train fit --config mini`"):
         fit.load_network(Run(chosen, 3), uninterrupted)
     other = recipe.load(str(tiny_recipe(tmp_path / "mini.yaml", seed=1)))
@@ -227,27 +289,51 @@ def test_weights_are_loaded_only_where_they_fit(uninterrupted: Path, config: Pat
 
 
 class Constant(nn.Module):
-    """Answers the same logits, its only weights, to whatever it hears."""
+    """Answers the same logits and attributes, its only weights, to whatever it hears; each tower has its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, towers: int = 1) -> None:
         super().__init__()
-        self.logits = nn.Parameter(torch.zeros(8))
+        self.logits = nn.Parameter(torch.zeros(towers, 8))
+        self.attributes = nn.Parameter(torch.zeros(towers, 3, 2))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.logits.expand(len(images), 8), torch.ones(len(images), 1)
+        return self.logits.expand(len(images), -1, -1), self.attributes.expand(len(images), -1, -1, -1)
+
+
+def batch_of(classes: list[list[int]], emotions: list[int], attributes: Tensor | None = None) -> Batch:
+    """Silent clips with these classes, emotions and attributes, of which nothing is known unless given."""
+    held = torch.zeros(len(classes), 8, dtype=torch.bool)
+    for row, one in zip(held, classes, strict=True):
+        row[one] = True
+    silence = torch.full((len(classes), FeatureConfig().n_mels, AugmentConfig().crop_frames), -1.0)
+    unknown = torch.zeros(len(classes), 3, 2)
+    return Batch(silence, torch.tensor(emotions), held, unknown if attributes is None else attributes)
+
+
+def trainer_of(network: nn.Module, changes: AugmentConfig, *, steps: int = 1, **optim: Any) -> Trainer:
+    return Trainer(
+        network,
+        OptimConfig(epochs=2, bfloat16=False, **optim),
+        changes,
+        band_hz=BAND_HZ,
+        steps_per_epoch=steps,
+        seed=0,
+        place=CPU,
+    )
+
+
+def step(network: Constant, batch: Batch, *, attributes: float = 0.0, **changes: Any) -> float:
+    """One step on a batch, with gradients left on the weights; the mean loss that is told."""
+    changes = {"mixup": 0.0, "label_smoothing": 0.1} | changes
+    optim: dict[str, Any] = {"attributes": attributes, "learning_rate": 0.1, "weight_decay": 0.0}
+    return trainer_of(network, AugmentConfig(**changes), **optim).epoch(0, [batch]).loss
 
 
 def moved(classes: list[list[int]], emotions: list[int], **changes: Any) -> Tensor:
     """Where `Constant`'s logits are after one step on clips with these classes and emotions."""
-    held = torch.zeros(len(classes), 8, dtype=torch.bool)
-    for row, one in zip(held, classes, strict=True):
-        row[one] = True
     network = Constant()
-    optim = OptimConfig(epochs=2, batch_size=len(classes), learning_rate=0.1, weight_decay=0.0, bfloat16=False)
-    changes = {"mixup": 0.0, "label_smoothing": 0.1} | changes
-    trainer = Trainer(network, optim, AugmentConfig(**changes), steps_per_epoch=1, seed=0, device=torch.device("cpu"))
-    trainer.epoch(0, [Batch(torch.zeros(len(classes), 64, 192), torch.tensor(emotions), held)])
-    return network.logits.detach()
+    step(network, batch_of(classes, emotions), **changes)
+    return network.logits.detach()[0]
 
 
 def test_a_class_that_a_corpus_lacks_is_neither_taught_nor_untaught() -> None:
@@ -265,23 +351,177 @@ def test_another_clip_of_the_batch_still_teaches_it(mixup: float) -> None:
     assert (after[[2, 5, 6, 7]] < 0.0).all()
 
 
+ALL = list(range(8))
+SUNG_BY_A_WOMAN = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+"""Attributes of a clip of whose intensity nothing is known."""
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_attributes_are_taught_as_heavily_as_they_weigh(weight: float) -> None:
+    network = Constant()
+    step(network, batch_of([ALL] * 4, [3] * 4, SUNG_BY_A_WOMAN.expand(4, 3, 2)), attributes=weight)
+    assert network.attributes.grad is not None
+    # A softmax over two equal logits errs by a half; what is unknown teaches nothing.
+    half = 0.5 * weight
+    assert network.attributes.grad[0].tolist() == [
+        [0.0, 0.0],
+        pytest.approx([-half, half]),
+        pytest.approx([-half, half]),
+    ]
+    moves = network.attributes.detach()[0, 1:]
+    assert (moves[:, 0] > 0.0).tolist() == (moves[:, 1] < 0.0).tolist() == [weight > 0.0] * 2
+
+
+def test_what_clips_say_of_themselves_is_averaged_over_the_batch() -> None:
+    network = Constant()
+    spoken_by_a_man = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    said = torch.stack([SUNG_BY_A_WOMAN, SUNG_BY_A_WOMAN, SUNG_BY_A_WOMAN, spoken_by_a_man])
+    step(network, batch_of([ALL] * 4, [3] * 4, said), attributes=1.0)
+    assert network.attributes.grad is not None
+    # One of four is known to be strong; three of four are sung by women, the fourth takes a third of that back.
+    assert network.attributes.grad[0].flatten().tolist() == pytest.approx([-0.125, 0.125, -0.25, 0.25, -0.25, 0.25])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_attributes_reach_the_weights_of_the_network_where_they_weigh(weight: float) -> None:
+    """Their own layer, and all that hears for it; the emotion's layer learns from the emotion alone."""
+
+    def gradients(attributes: Tensor) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        network = networks.build("residual", {**SMALL, "dropout": 0.0})
+        trainer_of(network, AugmentConfig(), attributes=weight).epoch(0, [batch_of([ALL] * 4, [3] * 4, attributes)])
+        return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+
+    known, unknown = gradients(SUNG_BY_A_WOMAN.expand(4, 3, 2)), gradients(torch.zeros(4, 3, 2))
+    head = "towers.0.attributes."
+    assert all(not value.any() for name, value in unknown.items() if name.startswith(head))
+    taught = {name for name, value in known.items() if not torch.equal(value, unknown[name])}
+    assert {name for name in taught if name.startswith(head)} == ({head + "weight", head + "bias"} if weight else set())
+    assert ("towers.0.stem.0.weight" in taught) == (weight > 0.0)
+    assert not any("classifier" in name for name in taught)
+
+
+def test_the_loss_that_is_told_is_the_emotions_alone() -> None:
+    network = Constant()
+    told = step(network, batch_of([ALL] * 4, [3] * 4, SUNG_BY_A_WOMAN.expand(4, 3, 2)), attributes=1.0)
+    assert told == pytest.approx(np.log(8.0))
+
+
+def test_every_tower_has_a_loss_of_its_own() -> None:
+    """One that errs is taught as it would be alone, however right the others are."""
+    said = SUNG_BY_A_WOMAN.expand(4, 3, 2)
+    batch = batch_of([ALL] * 4, [3] * 4, said)
+
+    def gradients(*sure: float) -> tuple[Tensor, Tensor, float]:
+        network = Constant(len(sure))
+        with torch.no_grad():
+            network.logits[:, 3] = torch.tensor(sure)
+            network.attributes[:, 1, 0] = torch.tensor(sure)
+        loss = step(network, batch, attributes=0.5)
+        assert network.logits.grad is not None
+        assert network.attributes.grad is not None
+        return network.logits.grad, network.attributes.grad, loss
+
+    together = gradients(0.0, 9.0, 2.0)
+    alone = [gradients(sure) for sure in (0.0, 9.0, 2.0)]
+    for number, (logits, attributes, _) in enumerate(alone):
+        assert torch.allclose(together[0][number], logits[0], atol=1e-7)
+        assert torch.allclose(together[1][number], attributes[0], atol=1e-7)
+    assert together[0][0, 3] < -0.7
+    assert abs(float(together[0][1, 3])) < 0.1
+    # What is told of the loss is the mean, which can be compared with that of another number of towers.
+    assert together[2] == pytest.approx(np.mean([loss for _, _, loss in alone]))
+
+
 def test_averaging_leaves_training_undisturbed() -> None:
     cache = cache_of([clip(number, emotion=emotion) for number, emotion in enumerate(Emotion)], [200] * 8)
-    sampler = Sampler(cache, range(8), "own", 4, 0)
+    changes = AugmentConfig()
+    sampler = Sampler(cache, range(8), "own", batch_size=4, crop_frames=changes.crop_frames, seed=0)
 
     def trained(ask: bool) -> dict[str, Tensor]:
         torch.manual_seed(0)
-        network = networks.build("residual", {"channels": [16, 16, 16, 16]})
-        optim = OptimConfig(epochs=2, batch_size=4, bfloat16=False)
-        trainer = Trainer(network, optim, AugmentConfig(), steps_per_epoch=2, seed=0, device=torch.device("cpu"))
+        trainer = trainer_of(networks.build("residual", SMALL), changes, steps=sampler.batches, batch_size=4)
         for number in range(2):
-            trainer.epoch(number, sampler.epoch(number))
+            trainer.epoch(number, sampler.epoch(number, changes.degraded))
             if ask:
-                assert not trainer.averaged(sampler.epoch(0)).training
+                assert not trainer.averaged(sampler.epoch(0, changes.degraded)).training
         return dict(trainer.network.state_dict())
 
     plain, asked = trained(ask=False), trained(ask=True)
     assert all(torch.equal(plain[name], asked[name]) for name in plain)
+
+
+def test_changes_grow_with_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a ramp over the whole training, the first of four epochs hears clips as they are, the third half of it."""
+    changes = AugmentConfig(degraded=0.4, ramp=1.0)
+    one = Run(
+        recipe.Recipe(
+            "ramped",
+            corpora=("own",),
+            network=recipe.NetworkConfig(options={"channels": SMALL["channels"]}),
+            augment=changes,
+            optim=OptimConfig(epochs=4, batch_size=4, bfloat16=False),
+        ),
+        None,
+    )
+    cache = cache_of([clip(number, emotion=emotion) for number, emotion in enumerate(Emotion)], [200] * 8)
+    shares, heard = [], []
+    epoch = Sampler.epoch
+
+    def sampled(self: Sampler, number: int, degraded: float, *place: int) -> Iterator[Batch]:
+        shares.append((number, degraded))
+        return epoch(self, number, degraded, *place)
+
+    def augmented(batch: Tensor, config: AugmentConfig, *rest: Any) -> Tensor:
+        heard.append((batch.shape[2], config))
+        return augment(batch, config, *rest)
+
+    monkeypatch.setattr(Sampler, "epoch", sampled)
+    monkeypatch.setattr(loop, "augment", augmented)
+    fit.train(one, cache, tmp_path, CPU)
+    # The averaged network's statistics are measured at the end, on clips as many of which are degraded as are meant.
+    assert shares == [(0, 0.0), (1, pytest.approx(0.1)), (2, pytest.approx(0.2)), (3, pytest.approx(0.3)), (0, 0.4)]
+    # Two batches an epoch; crops have their full length from the start.
+    expected = [changes.at(number / 4) for number in range(4) for _ in range(2)]
+    assert heard == [(changes.crop_frames, config) for config in expected]
+    assert changes.crop_frames == 152
+
+
+# Several processes.
+
+
+def test_two_processes_train_one_network(cache: Path, config: Path, tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "train", "fit")
+    where = ("--config", config, "--cache", cache, "--runs", tmp_path, "--threads", 1)
+    done = python(*launcher, *where, "--all")
+    assert done.returncode == 0, done.stderr
+    # One of them speaks and writes, of the whole.
+    epochs = re.findall(r"^mini/all epoch (\d/\d): loss ", done.stdout, re.MULTILINE)
+    assert epochs == ["1/2", "2/2"]
+    assert done.stdout.count("mini/all: 24 clips, 3 steps an epoch, on 2 processes (gloo), each on cpu, 1 threads") == 1
+    record = record_of(tmp_path)
+    assert record["device"] == "2 processes (gloo), each on cpu, 1 threads"
+    assert all(torch.isfinite(value.float()).all() for value in weights_of(tmp_path).values())
+
+
+def test_a_batch_that_processes_can_not_share_evenly_is_refused(cache: Path, config: Path, tmp_path: Path) -> None:
+    one = Run(recipe.load(str(config)), None)
+    with pytest.raises(RunError, match=r"A batch of 8 can't be shared evenly by 3 processes\."):
+        fit.train(one, FeatureCache.open(cache), tmp_path, Place(torch.device("cpu"), 0, 3))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corpus_that_is_left_out_is_tested_by_a_network_of_the_others() -> None:
+    clips = [clip(number, corpus) for number, corpus in enumerate(("own", "ravdess", "nemo", "own", "nemo", "nemo"))]
+    cache = cache_of(clips, [200] * 6)
+    both = recipe.Recipe("both", corpora=("own", "nemo"))
+    without_own, without_nemo = Run(both, None, left_out="own"), Run(both, None, left_out="nemo")
+    assert (without_own.name, without_nemo.name) == ("without-own", "without-nemo")
+    # The recipe's first corpus makes up half of every epoch, or the second where that is the one that is left out.
+    assert (Run(both, 0).main, without_own.main, without_nemo.main) == ("own", "nemo", "own")
+    # RAVDESS, which the features hold too, is none of this recipe's.
+    assert without_own.split(cache) == Split((2, 4, 5), (), (0, 3))
+    assert without_nemo.split(cache) == Split((0, 3), (), (2, 4, 5))
 
 
 def test_a_fold_without_a_speaker_to_test_is_refused() -> None:

@@ -162,8 +162,10 @@ def test_sound_that_is_no_voice_is_told_from_silence(
     assert command.main([str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{path}: no voice (2.0 s)",
-        "  There is sound in this recording, but nobody was heard to speak or sing. Come closer to the microphone, in a "
-        "quiet place, and record again.",
+        (
+            "  There is sound in this recording, but nobody was heard to speak or sing. Come closer to the microphone, "
+            "in a quiet place, and record again."
+        ),
     ]
     assert command.main([str(path), "--format", "csv"]) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 import torch
 
@@ -12,20 +14,30 @@ from train import networks, recipe
 from train.networks import NETWORKS
 from train.networks.pooling import AttentiveStatisticsPooling
 
+if TYPE_CHECKING:
+    from torch import nn
+
+N_MELS = FeatureConfig().n_mels
 SMALL = {"channels": [16, 16, 16, 16]}
 
 
-def inputs(size: int, frames: int = 192) -> torch.Tensor:
+def built(name: str = "residual", **options: Any) -> nn.Module:
+    """A network for the features of this version, small unless `options` say otherwise."""
+    torch.manual_seed(0)
+    return networks.build(name, {"n_mels": N_MELS, **SMALL, **options})
+
+
+def inputs(size: int, frames: int = 128, n_mels: int = N_MELS) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.rand((size, 1, FeatureConfig().n_mels, frames), generator=generator) * 2.0 - 1.0
+    return torch.rand((size, 1, n_mels, frames), generator=generator) * 2.0 - 1.0
 
 
-@pytest.mark.parametrize("frames", [192, 224, 320])
+@pytest.mark.parametrize("towers", [1, 2])
+@pytest.mark.parametrize("frames", [128, 160, 320])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @torch.no_grad()
-def test_a_network_answers_logits_and_attention(name: str, frames: int) -> None:
-    torch.manual_seed(0)
-    logits, attention = networks.build(name, SMALL).eval()(inputs(3, frames))
+def test_a_network_answers_logits_and_attention(name: str, frames: int, towers: int) -> None:
+    logits, attention = built(name, towers=towers).eval()(inputs(3, frames))
     assert logits.shape == (3, 8)
     assert attention.shape == (3, frames // CONTRACT.attention_stride)
     assert logits.dtype == attention.dtype == torch.float32
@@ -34,11 +46,20 @@ def test_a_network_answers_logits_and_attention(name: str, frames: int) -> None:
     assert logits.std(dim=0).max() > 0.0
 
 
+@pytest.mark.parametrize("towers", [1, 3])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@torch.no_grad()
+def test_while_it_trains_a_network_answers_for_each_tower(name: str, towers: int) -> None:
+    logits, attributes = built(name, towers=towers).train()(inputs(4))
+    assert logits.shape == (4, towers, 8)
+    assert attributes.shape == (4, towers, 3, 2)
+    assert logits.dtype == attributes.dtype == torch.float32
+
+
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @torch.no_grad()
 def test_a_clip_is_judged_alike_alone_and_in_company(name: str) -> None:
-    torch.manual_seed(0)
-    network = networks.build(name, SMALL).eval()
+    network = built(name).eval()
     batch = inputs(4)
     together, _ = network(batch)
     alone = torch.cat([network(one[None])[0] for one in batch])
@@ -46,34 +67,74 @@ def test_a_clip_is_judged_alike_alone_and_in_company(name: str) -> None:
 
 
 @torch.no_grad()
+def test_towers_are_asked_together() -> None:
+    network = built(towers=3).eval()
+    told, attended = network(inputs(2))
+    logits, _, attention = zip(*(tower(inputs(2)) for tower in network.get_submodule("towers").children()), strict=True)
+    assert len(logits) == 3
+    assert torch.allclose(told, sum(logits) / 3.0, atol=1e-6)
+    assert torch.allclose(attended, sum(attention) / 3.0, atol=1e-6)
+    # They begin with weights of their own.
+    assert not torch.allclose(logits[0], logits[1], atol=1e-3)
+    assert not torch.allclose(logits[0], logits[2], atol=1e-3)
+
+
+def test_a_tower_learns_from_its_own_answers_alone() -> None:
+    network = built(towers=2)
+    logits, attributes = network(inputs(4))
+    (logits[:, 0].square().sum() + attributes[:, 0].square().sum()).backward()
+    first, second = (list(tower.parameters()) for tower in network.get_submodule("towers").children())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in first)
+    assert sum(float(p.grad.abs().sum()) for p in first if p.grad is not None) > 1.0
+    assert [float(p.grad.abs().sum()) for p in second if p.grad is not None] in ([], [0.0] * len(second))
+
+
+@pytest.mark.parametrize("n_mels", [32, 64, 128])
+@torch.no_grad()
+def test_bands_are_a_matter_of_the_stem_alone(n_mels: int) -> None:
+    network = built(n_mels=n_mels)
+    stem = network.get_submodule("towers.0.stem")
+    assert stem(inputs(1, n_mels=n_mels)).shape == (1, 16, 32, 64)
+    behind = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in stem.parameters())
+    assert behind == sum(p.numel() for p in built(n_mels=64).parameters()) - (16 * 5 * 5 + 2 * 16)
+    # A window of the stem is a little wider than the bands that it steps over, and 5 frames long.
+    assert sum(p.numel() for p in stem.parameters()) == 16 * (2 * (n_mels // 32) + 1) * 5 + 2 * 16
+
+
+@torch.no_grad()
 def test_answers_are_float32_under_autocast_too() -> None:
-    network = networks.build("residual", SMALL).eval()
+    network = built()
     with torch.autocast("cpu", torch.bfloat16):
-        logits, attention = network(inputs(1))
-    assert logits.dtype == attention.dtype == torch.float32
+        trained = network.train()(inputs(2))
+        asked = network.eval()(inputs(1))
+    assert [answer.dtype for answer in (*trained, *asked)] == [torch.float32] * 4
 
 
-def test_every_weight_is_trained() -> None:
-    torch.manual_seed(0)
-    network = networks.build("residual", SMALL)
-    logits, _ = network(inputs(2))
-    logits.square().sum().backward()
-    assert all(
-        p.grad is not None and p.grad.abs().sum() > 0.0 for p in network.get_submodule("classifier").parameters()
-    )
+@pytest.mark.parametrize("towers", [1, 2])
+def test_every_weight_is_trained(towers: int) -> None:
+    network = built(towers=towers)
+    logits, attributes = network(inputs(2))
+    (logits.square().sum() + attributes.square().sum()).backward()
+    for tower in network.get_submodule("towers").children():
+        heads = [*tower.get_submodule("classifier").parameters(), *tower.get_submodule("attributes").parameters()]
+        assert len(heads) == 4
+        assert all(p.grad is not None and p.grad.abs().sum() > 0.0 for p in heads)
     silent = [name for name, p in network.named_parameters() if p.grad is None]
     assert silent == []
 
 
 def test_the_residual_network_has_its_size() -> None:
-    network = networks.build("residual", {"channels": [16, 32, 96, 160]})
-    assert sum(parameter.numel() for parameter in network.parameters()) == 611_257
+    network = built(channels=[16, 32, 96, 160])
+    assert sum(parameter.numel() for parameter in network.parameters()) == 1_260_579
+    towers = built(channels=[16, 32, 96, 160], towers=3)
+    assert sum(parameter.numel() for parameter in towers.parameters()) == 3 * 1_260_579
 
 
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_recipes_network_fits_into_a_bundle(name: str) -> None:
     chosen = recipe.load(name).network
-    parameters = sum(p.numel() for p in networks.build(chosen.name, chosen.options).parameters())
+    network = networks.build(chosen.name, {"n_mels": N_MELS, **chosen.options})
+    parameters = sum(p.numel() for p in network.parameters())
     # Four bytes each in ONNX, two in FP16, one in INT8, and a tenth of a MB or two for the graphs.
     assert 7 * parameters < bundle.MAX_BYTES - 500_000
 

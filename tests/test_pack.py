@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from ser_core.config import FeatureConfig
 from tests.train_data import Pipeline, cache_of, clip, python, tiny_recipe, train
-from train import pack
+from train import networks, pack, recipe
 from train.cache import CacheError, FeatureCache
 
 if TYPE_CHECKING:
@@ -81,7 +82,11 @@ def test_training_needs_the_packed_file_alone(packed: Path, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert "mini/all: 24 clips, 3 steps an epoch, on " in done.stdout
-    assert (tmp_path / "mini" / "all" / "weights.safetensors").stat().st_size > 100_000
+    weights = load_file(tmp_path / "mini" / "all" / "weights.safetensors")
+    network = networks.build("residual", {"n_mels": CONFIG.n_mels, **recipe.load(str(config)).network.options})
+    assert {name: one.shape for name, one in weights.items()} == {
+        name: one.shape for name, one in network.state_dict().items()
+    }
     refused = python("-c", start.partition("from train")[0] + "import librosa")
     assert "import of librosa halted" in refused.stderr
 

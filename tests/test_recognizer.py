@@ -433,7 +433,7 @@ def test_no_model_to_load(tmp_path: Path) -> None:
 
 def test_repr_tells_model_and_shapes(small: Recognizer) -> None:
     assert repr(small) == (
-        "Recognizer(small 1.2.3 fp32 from tests: log_mel (B, 1, 64, T) -> logits (B, 8), attention (B, T / 8))"
+        "Recognizer(small 1.2.3 fp32 from tests: log_mel (B, 1, 128, T) -> logits (B, 8), attention (B, T / 8))"
     )
 
 

@@ -11,16 +11,20 @@ import pytest
 from ser_core import bundle
 from ser_core.emotions import EMOTIONS
 from tests.train_data import ravdess_clips
-from train import evaluate, export, metrics, recipe, report, splits
+from train import export, figures, judging, metrics, recipe, report, robustness, splits
 from train.evaluate import RESULTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ser_core.bundle import Bundle
+    from train.metrics import Judged
 
 STORED = sorted(path.parent.name for path in RESULTS.glob("*/metrics.json"))
-STORED_FOLDS = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/fold*.npz"))
+STORED_FIGURES = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*.json"))
+"""Of the networks (metrics.json), and of the corpora as training hears them (probe.json)."""
+STORED_LOGITS = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*.npz"))
+"""Of each fold, of each fold under every condition and of what is no voice, and of corpora that were left out."""
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +32,15 @@ def shipped() -> Bundle:
     return bundle.read(bundle.BUNDLED)
 
 
-def figures(name: str) -> dict[str, Any]:
+def figures_of(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((RESULTS / name / "metrics.json").read_text(encoding="utf-8"))
     return found
+
+
+def judged_in(name: str, precision: str = "fp32") -> tuple[list[Judged], list[dict[str, Any]]]:
+    """What a recipe's folds said, in order, and what each comes from."""
+    loaded = [judging.load(path) for path in sorted((RESULTS / name).glob("fold?.npz"))]
+    return [judged[precision] for judged, _ in loaded], [origin for _, origin in loaded]
 
 
 def same(found: Any, stored: Any) -> bool:
@@ -47,7 +57,8 @@ def same(found: Any, stored: Any) -> bool:
 def redo(name: str) -> str:
     return (
         f"Run `python -m train fit --config {name} --fold 0 1 2 3 4`, then "
-        f"`python -m train evaluate --config {name} --data DIR`."
+        f"`python -m train evaluate --config {name} --data DIR`; with `--robustness`, `--leave-out` and "
+        "`python -m train probe` for what else is stored."
     )
 
 
@@ -56,15 +67,18 @@ def test_the_recipe_that_ships_has_results(shipped: Bundle) -> None:
     assert name in STORED, f"train/results/{name} lacks metrics.json. {redo(name)}"
 
 
-@pytest.mark.parametrize("name", STORED)
-def test_stored_figures_are_fresh(name: str) -> None:
-    then, now = figures(name)["recipe_hash"], recipe.load(name).hash
+@pytest.mark.parametrize("path", STORED_FIGURES)
+def test_stored_figures_are_fresh(path: str) -> None:
+    name = path.partition("/")[0]
+    stored = json.loads((RESULTS / path).read_text(encoding="utf-8"))
+    then, now = stored["recipe_hash"], recipe.load(name).hash
     assert then == now, (
-        f"train/results/{name}/metrics.json is stale: it comes from {then}, recipe and code are now {now}. {redo(name)}"
+        f"train/results/{path} is stale: it comes from {then}, recipe and code are now {now}. {redo(name)}"
     )
+    assert stored["data_digest"] == figures_of(name)["data_digest"]
 
 
-@pytest.mark.parametrize("path", STORED_FOLDS)
+@pytest.mark.parametrize("path", STORED_LOGITS)
 def test_stored_logits_are_fresh(path: str) -> None:
     name = path.partition("/")[0]
     with np.load(RESULTS / path, allow_pickle=False) as stored:
@@ -77,8 +91,8 @@ def test_stored_logits_are_fresh(path: str) -> None:
 
 @pytest.mark.parametrize("name", STORED)
 def test_stored_figures_come_out_again_from_the_stored_logits(name: str) -> None:
-    stored = figures(name)
-    found = json.loads(json.dumps(evaluate.figures(RESULTS / name, recipe.load(name), stored["command"])))
+    stored = figures_of(name)
+    found = json.loads(json.dumps(figures.of(RESULTS / name, recipe.load(name), stored["command"])))
     assert list(found) == list(stored)
     differing = [key for key in stored if not same(found[key], stored[key])]
     assert differing == [], f"run `python -m train evaluate --config {name}`"
@@ -93,7 +107,7 @@ def test_stored_figures_come_out_again_from_the_stored_logits(name: str) -> None
 def test_stored_logits_are_of_whole_folds(name: str, tmp_path: Path) -> None:
     """Every clip of RAVDESS once, in the fold that tests its actor, with its own label."""
     expected = {clip.key: clip for clip in ravdess_clips(tmp_path)}
-    judged, _ = evaluate.load(RESULTS / name, "fp32")
+    judged, _ = judged_in(name)
     assert sorted(key for one in judged for key in one.keys) == sorted(expected)
     for one in judged:
         clips = [expected[key] for key in one.keys]
@@ -103,10 +117,37 @@ def test_stored_logits_are_of_whole_folds(name: str, tmp_path: Path) -> None:
         assert [clip.speaker for clip in clips] == one.speakers.tolist()
 
 
+@pytest.mark.parametrize("name", STORED)
+def test_stored_conditions_are_of_whole_folds(name: str) -> None:
+    """Where a fold was judged under conditions, it was under all of them, on all its clips, and on what is no voice."""
+    for path in sorted((RESULTS / name).glob("robustness-fold?.npz")):
+        number = path.stem.removeprefix("robustness-")
+        clean, origin = judging.load(RESULTS / name / f"{number}.npz")
+        changed, same_origin = judging.load(path)
+        sounds, sounds_origin = judging.load(RESULTS / name / f"not-voices-{number}.npz")
+        assert list(changed) == list(robustness.CONDITIONS)
+        assert same_origin == sounds_origin == origin
+        for one in changed.values():
+            assert one.keys.tolist() == clean["int8"].keys.tolist()
+            assert one.emotions.tolist() == clean["int8"].emotions.tolist()
+        assert list(sounds) == ["int8"]
+        assert len(sounds["int8"].keys) >= robustness.GENERATED
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_stored_corpus_was_left_out_of_training(name: str) -> None:
+    for path in sorted((RESULTS / name).glob("without-*.npz")):
+        corpus = path.stem.removeprefix("without-")
+        judged, origin = judging.load(path)
+        assert origin["trained_on"] == sorted(set(recipe.load(name).corpora) - {corpus})
+        for one in judged.values():
+            assert {key.partition("/")[0] for key in one.keys.tolist()} == {corpus}
+
+
 def test_the_model_that_ships_has_its_recipes_figures(shipped: Bundle) -> None:
     name, carried = shipped.training["recipe"]["name"], shipped.metrics()
     again = f"run `python -m train export --config {name} --out assets/model`"
-    assert carried == figures(name), again
+    assert carried == figures_of(name), again
     assert carried["schema_version"] == metrics.SCHEMA_VERSION
     assert shipped.training["recipe_hash"] == carried["recipe_hash"] == recipe.load(name).hash, again
     assert shipped.training["data_digest"] == carried["data_digest"], again
@@ -115,7 +156,7 @@ def test_the_model_that_ships_has_its_recipes_figures(shipped: Bundle) -> None:
 
 
 def test_the_model_that_ships_was_trained_on_all_speakers(shipped: Bundle) -> None:
-    judged, origins = evaluate.load(RESULTS / shipped.training["recipe"]["name"], "fp32")
+    judged, origins = judged_in(shipped.training["recipe"]["name"])
     # A fold's network heard all but the clips that test it; the one that ships heard those too.
     totals = {origin["train_clips"] + len(one.keys) for one, origin in zip(judged, origins, strict=True)}
     assert totals == {shipped.training["train_clips"]}

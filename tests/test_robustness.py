@@ -116,15 +116,15 @@ def spied(
     clips: list[corpora.Clip], data: Path, monkeypatch: pytest.MonkeyPatch, name: str = "babble, spied"
 ) -> dict[float, tuple[list[float], list[Waveform], float]]:
     """For each clip, by its constant: those of the voices mixed in, the noises, and the first draw."""
-    met = {}
+    met: dict[float, tuple[list[float], list[Waveform], float]] = {}
 
     def spy(waveform: Waveform, mixed: Sources, draws: np.random.Generator) -> Waveform:
-        voices = [round(100 * float(one[0])) for one in mixed.voices]
+        voices: list[float] = [round(100 * float(one[0])) for one in mixed.voices]
         met[round(100 * float(waveform[0]))] = (voices, list(mixed.noises), draws.random())
         return waveform
 
     monkeypatch.setattr(robustness, "CONDITIONS", {name: spy})
-    monkeypatch.setattr(robustness, "GENERATED", 0)
+    monkeypatch.setattr(robustness, "GENERATED", 1)
     robustness.judge(clips, BACKENDS, 0, data)
     return met
 
@@ -151,13 +151,18 @@ def test_noise_is_what_training_never_heard(tmp_path: Path, monkeypatch: pytest.
 
 def test_every_network_meets_the_same_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = own_clips(noisy_data(tmp_path), SPEAKERS)
-    met = spied(clips, tmp_path, monkeypatch)
+    met = spied(clips, tmp_path, monkeypatch, "one")
     # Another order, other company, and one clip is still drawn for alike; another condition draws otherwise.
-    again = spied(clips[::-1][:6], tmp_path, monkeypatch)
+    again = spied(clips[::-1][:6], tmp_path, monkeypatch, "one")
     assert {level: draw for level, (_, _, draw) in again.items()} == {level: met[level][2] for level in again}
     other = spied(clips, tmp_path, monkeypatch, "another")
     draws = [draw for one in (met, other) for _, _, draw in one.values()]
     assert len(set(draws)) == len(draws) == 16
+    # Who babbles is drawn from the company, which is that of the fold.
+    first, second = (spied(clips, tmp_path, monkeypatch) for _ in range(2))
+    assert [(voices, draw) for voices, _, draw in first.values()] == [
+        (voices, draw) for voices, _, draw in second.values()
+    ]
 
 
 def test_without_noise_or_company_nothing_is_judged(tmp_path: Path) -> None:
