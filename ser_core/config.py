@@ -28,8 +28,8 @@ class FeatureConfig:
             voice.
         min_sound_s: seconds of sound, after trimming, under which nothing is judged.
         voice_probability: from which a frame counts as a voice (Silero VAD's own default).
-        voice_margin_s: seconds before the first and behind the last such frame that belong to the voice, for breath
-            and consonants.
+        voice_margin_s: seconds before the first and behind the last such frame that belong to the voice: a gasp of
+            fear or a sob is no voice to the detector, but tells as much as one.
         min_voice_s: seconds of such frames under which a stretch holds no voice.
         one_piece_s: seconds; a recording up to this long is one window.
         window_s, window_hop_s: seconds; the grid of windows on which a longer recording is judged.
@@ -51,7 +51,7 @@ class FeatureConfig:
     silence_dbfs: float = -65.0
     min_sound_s: float = 0.3
     voice_probability: float = 0.5
-    voice_margin_s: float = 0.25
+    voice_margin_s: float = 0.75
     min_voice_s: float = 0.15
     one_piece_s: float = 5.0
     window_s: float = 3.0

@@ -198,10 +198,6 @@ def test_a_noise_floor_keeps_what_was_filled_up_silent() -> None:
     assert (changed[:, :, :60] != batch[:, :, :60]).float().mean() > 0.9
 
 
-@pytest.mark.xfail(
-    reason="Silence is read between four bins whose weights don't add up to exactly 1, and what then lies a hair above "
-    "-1 is taken for sound by the tilt and the noise floor."
-)
 @pytest.mark.parametrize("change", [{"tilt_db": 6.0}, {"noise_floor_probability": 1.0}])
 def test_what_was_filled_up_stays_silent_at_another_tempo_and_other_formants(change: dict[str, float]) -> None:
     config = only(tempo=1.18, formants=1.15, **change)

@@ -528,3 +528,10 @@ def test_a_fold_without_a_speaker_to_test_is_refused() -> None:
     cache = cache_of([clip(number, speaker=name) for number, name in enumerate(("ana", "ben", "eve"))], [200] * 3)
     with pytest.raises(RunError, match=r"Fold 3 has no speaker to test: five folds want at least five speakers of own"):
         Run(recipe.Recipe("few", corpora=("own",)), 3).split(cache)
+
+
+def test_leaving_a_corpus_out_has_no_validation_speakers(
+    cache: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_fit(cache, config, tmp_path, "--leave-out", "own", "--validate") == 1
+    assert "name one with --fold, or leave --validate away" in capsys.readouterr().err

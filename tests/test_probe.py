@@ -14,7 +14,7 @@ from ser_core.config import FeatureConfig
 from tests.train_data import Pipeline, clip, train
 from train import probe, recipe
 from train.augment import AugmentConfig
-from train.cache import FeatureCache
+from train.cache import CacheError, FeatureCache
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -131,3 +131,15 @@ def test_the_command_stores_what_it_measures(
         f"corpora told apart: {found['before']:.1%} of clips as they are, {found['after']:.1%} as training hears them "
         "(chance 50.0%)\n"
     )
+
+
+def test_a_recipe_of_one_corpus_has_nothing_to_tell_apart() -> None:
+    cache = cache_of(lambda *_: NOTHING)
+    with pytest.raises(CacheError, match="one has one corpus alone"):
+        probe.measure(cache, Recipe("one", corpora=("own",)))
+
+
+def test_a_corpus_that_the_features_lack_is_named() -> None:
+    cache = cache_of(lambda *_: NOTHING)
+    with pytest.raises(CacheError, match=r"don't hold banglaser, on which two trains"):
+        probe.measure(cache, Recipe("two", corpora=("own", "banglaser")))

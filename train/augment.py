@@ -154,7 +154,9 @@ def _warp(batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64]
     across = (2.0 * time / (n_frames - 1) - 1.0)[:, None, :].expand(-1, n_mels, -1)
     along = (2.0 * bands / (n_mels - 1) - 1.0)[:, :, None].expand(-1, -1, frames)
     grid = torch.stack([across, along], dim=-1)
-    return functional.grid_sample(batch[:, None], grid, padding_mode="border", align_corners=True)[:, 0]
+    warped = functional.grid_sample(batch[:, None], grid, padding_mode="border", align_corners=True)[:, 0]
+    # The weights of four neighbours add up to 1 only nearly; silence between silence is silence.
+    return torch.where(warped < -1.0 + 1e-4, -1.0, warped)
 
 
 def _factor(size: int, largest: float, like: Tensor, generator: torch.Generator) -> Tensor:

@@ -283,6 +283,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def asked(chosen: Recipe, args: argparse.Namespace) -> list[Run]:
     """The runs that the options name. Raises RunError for a corpus that the recipe doesn't train on."""
+    if args.leave_out and args.validate:
+        raise RunError("--validate holds out speakers of a fold: name one with --fold, or leave --validate away.")
     if args.leave_out:
         if unknown := set(args.leave_out) - set(chosen.corpora):
             raise RunError(

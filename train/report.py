@@ -84,14 +84,15 @@ def robustness(metrics: dict[str, Any]) -> str:
     table = metrics["robustness"]
     channels = [name for name in table["unchanged"] if name != "no_speech"]
     lines = [
-        "| as recorded | " + " | ".join(f"{channel} | cost" for channel in channels) + " |",
-        "| --- |" + " --- | --- |" * len(channels),
+        "| as recorded | " + " | ".join(f"{channel} | cost" for channel in channels) + " | no voice found |",
+        "| --- |" + " --- | --- |" * len(channels) + " --- |",
     ]
     for name, values in table.items():
         cells = []
         for channel in channels:
             cost = 100 * values[channel]["cost"]
             cells += [_percent(values[channel]["accuracy"]), "" if name == "unchanged" else f"{cost:+.1f}"]
+        cells.append(str(values["no_speech"]))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -1,8 +1,8 @@
 """`python -m train evaluate --robustness`: test speakers as people really record them, and sounds that are no voice.
 
 Each condition changes a test clip by a function of `train.degrade`; draws hang on the clip's name and the condition, so
-that every network meets the same sounds. Noise comes from recordings that training never heard, babble from other test
-speakers of the same fold.
+that every network of a fold meets the same sounds. Noise comes from recordings that training never heard, babble from
+other test speakers of the same fold.
 """
 
 from __future__ import annotations

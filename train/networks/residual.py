@@ -70,7 +70,7 @@ class ResidualTower(nn.Module):
     Time shrinks by 8 (`CONTRACT.attention_stride`), the mel axis to four bands; what is left of it counts as channels.
 
     Args:
-        n_mels: bands of the input, a multiple of 16.
+        n_mels: bands of the input, a multiple of 32.
         channels: of the stem and of the three stages.
         depths: residual blocks in each stage.
         squeeze: squeeze-and-excitation in every block.
@@ -79,7 +79,7 @@ class ResidualTower(nn.Module):
 
     def __init__(
         self,
-        n_mels: int = 64,
+        n_mels: int = 128,
         channels: Sequence[int] = (32, 64, 128, 256),
         depths: Sequence[int] = (1, 2, 2),
         *,
@@ -130,7 +130,7 @@ class ResidualCnn(nn.Module):
         options: of each tower.
     """
 
-    def __init__(self, n_mels: int = 64, towers: int = 1, **options: Any) -> None:
+    def __init__(self, n_mels: int = 128, towers: int = 1, **options: Any) -> None:
         super().__init__()
         self.towers = nn.ModuleList(ResidualTower(n_mels, **options) for _ in range(towers))
 
