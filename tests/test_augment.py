@@ -293,6 +293,7 @@ def test_mixup_is_decided_by_its_generator_and_can_be_off() -> None:
 RAMPED = dataclasses.replace(AugmentConfig(), ramp=0.5)
 GROWING = (
     "degraded",
+    "warped",
     "tempo",
     "formants",
     "tilt_db",
@@ -350,6 +351,18 @@ def test_crops_of_the_full_length_are_heard_at_any_point_of_a_ramp() -> None:
     read_at = 1024.0 * heard(clock(300, RAMPED.crop_frames), RAMPED.at(0.0))
     assert read_at.shape == (300, N_MELS, MIN_FRAMES)
     assert torch.allclose(read_at.diff(dim=2), torch.ones(300, N_MELS, MIN_FRAMES - 1), atol=2e-3)
+    # Whole frames, from the first to the last that leaves enough behind it.
     starts = read_at[:, 0, 0]
-    assert 0.0 <= starts.min() < 1.0
-    assert 23.0 < starts.max() <= 24.0
+    assert torch.allclose(starts, starts.round(), atol=2e-3)
+    assert sorted(set(starts.round().tolist())) == list(range(25))
+
+
+def test_what_is_not_warped_is_as_sharp_as_the_clip() -> None:
+    config = only(tempo=1.18, formants=1.15, warped=0.5)
+    batch = spectrograms(200, frames=config.crop_frames)
+    found = heard(batch, config)
+    slices = batch.unfold(2, MIN_FRAMES, 1).transpose(1, 2)
+    sharp = (found[:, None] - slices).abs().amax(dim=(2, 3)).amin(dim=1) < 1e-4
+    assert 0.35 < sharp.float().mean() < 0.65
+    # Reading between bins smooths the rest.
+    assert found[~sharp].std() < 0.9 * found[sharp].std()

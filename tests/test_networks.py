@@ -124,10 +124,18 @@ def test_every_weight_is_trained(towers: int) -> None:
 
 
 def test_the_residual_network_has_its_size() -> None:
-    network = built(channels=[16, 32, 96, 160])
+    network = built(channels=[16, 32, 96, 160], depths=[0, 1, 2, 2])
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_260_579
-    towers = built(channels=[16, 32, 96, 160], towers=3)
+    towers = built(channels=[16, 32, 96, 160], depths=[0, 1, 2, 2], towers=3)
     assert sum(parameter.numel() for parameter in towers.parameters()) == 3 * 1_260_579
+
+
+def test_the_first_stage_sees_all_that_the_stem_gives() -> None:
+    for depths, expected in (([0, 1, 1, 1], 0), ([2, 1, 1, 1], 2)):
+        blocks = built(depths=depths).get_submodule("towers.0.blocks")
+        assert len(list(blocks.children())) == 3 + expected
+        strides = [tuple(block.get_submodule("convolution_1").stride) for block in blocks.children()]  # type: ignore[arg-type]
+        assert strides == [(1, 1)] * expected + [(2, 2), (2, 2), (2, 1)]
 
 
 @pytest.mark.parametrize("name", recipe.names())

@@ -26,7 +26,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in {
         "short": "# The reference.\nextends: base\noptim: {epochs: 2}\n",
         "worse": "# Without a ramp.\nextends: trials/short\naugment: {ramp: 0.0}\n",
-        "better": "# Deeper.\nextends: trials/short\nnetwork: {options: {depths: [2, 2, 2]}}\n",
+        "better": "# Deeper.\nextends: trials/short\nnetwork: {options: {depths: [0, 2, 2, 2]}}\n",
     }.items():
         (configs / "trials" / f"{name}.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(recipe, "CONFIGS", configs)

@@ -24,6 +24,8 @@ class AugmentConfig:
 
     Attributes:
         degraded: share of clips heard as a visitor's device may hand them over (`train.degrade.at_random`).
+        warped: share of clips whose tempo and formants are changed. Reading between frames and bands blurs; the others
+            are as sharp as what the app hears.
         tempo, formants: largest factors by which a clip is made faster or slower, and by which its frequencies are
             moved up or down (Jaitly & Hinton 2013, vocal tract length perturbation); 1 switches a change off.
         tilt_db: dB at the edges of the spectrum, the most by which a random straight line tilts it.
@@ -38,6 +40,7 @@ class AugmentConfig:
     """
 
     degraded: float = 0.4
+    warped: float = 1.0
     tempo: float = 1.18
     formants: float = 1.15
     tilt_db: float = 6.0
@@ -62,6 +65,7 @@ class AugmentConfig:
         return dataclasses.replace(
             self,
             degraded=self.degraded * share,
+            warped=self.warped * share,
             tempo=self.tempo**share,
             formants=self.formants**share,
             tilt_db=self.tilt_db * share,
@@ -146,10 +150,14 @@ def _warp(batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64]
     """Read each spectrogram at another tempo from a random place on, and at frequencies times a random factor."""
     size, n_mels, n_frames = batch.shape
     frames = FeatureConfig().min_frames
-    tempo = _factor(size, config.tempo, batch, generator)
-    start = _uniform((size, 1), 0.0, 1.0, batch, generator) * (n_frames - frames * tempo).clamp_min(0.0)
+    chosen = _uniform((size, 1), 0.0, 1.0, batch, generator) < config.warped
+    tempo = torch.where(chosen, _factor(size, config.tempo, batch, generator), 1.0)
+    formants = torch.where(chosen, _factor(size, config.formants, batch, generator), 1.0)
+    # Whole frames, so that what isn't warped isn't read between them.
+    room = (n_frames - frames * tempo).clamp_min(0.0).floor()
+    start = (_uniform((size, 1), 0.0, 1.0, batch, generator) * (room + 1.0)).floor()
     time = start + tempo * torch.arange(frames, device=batch.device)
-    bands = _bands_of(_factor(size, config.formants, batch, generator), band_hz)
+    bands = _bands_of(formants, band_hz)
     # grid_sample wants places in [-1, 1], its corners the centres of the first and last cell.
     across = (2.0 * time / (n_frames - 1) - 1.0)[:, None, :].expand(-1, n_mels, -1)
     along = (2.0 * bands / (n_mels - 1) - 1.0)[:, :, None].expand(-1, -1, frames)

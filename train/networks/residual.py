@@ -65,14 +65,14 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualTower(nn.Module):
-    """A stem, three stages of residual blocks, attentive statistics pooling over time, one linear layer.
+    """A stem, four stages of residual blocks, attentive statistics pooling over time, one linear layer.
 
     Time shrinks by 8 (`CONTRACT.attention_stride`), the mel axis to four bands; what is left of it counts as channels.
 
     Args:
         n_mels: bands of the input, a multiple of 32.
-        channels: of the stem and of the three stages.
-        depths: residual blocks in each stage.
+        channels: of the four stages; the stem has as many as the first.
+        depths: residual blocks in each stage; 0 leaves out the first, which sees all that the stem gives.
         squeeze: squeeze-and-excitation in every block.
         dropout: on the pooled statistics.
     """
@@ -81,7 +81,7 @@ class ResidualTower(nn.Module):
         self,
         n_mels: int = 128,
         channels: Sequence[int] = (32, 64, 128, 256),
-        depths: Sequence[int] = (1, 2, 2),
+        depths: Sequence[int] = (0, 1, 2, 1),
         *,
         squeeze: bool = True,
         dropout: float = 0.3,
@@ -96,11 +96,11 @@ class ResidualTower(nn.Module):
             nn.ReLU(),
         )
         blocks: list[nn.Module] = []
-        for before, after, depth, first in zip(channels, channels[1:], depths, ((2, 2), (2, 2), (2, 1)), strict=False):
-            blocks += [
-                ResidualBlock(after if number else before, after, (1, 1) if number else first, squeeze=squeeze)
-                for number in range(depth)
-            ]
+        before = stem
+        for after, depth, first in zip(channels, depths, ((1, 1), (2, 2), (2, 2), (2, 1)), strict=True):
+            for number in range(depth):
+                blocks.append(ResidualBlock(before, after, (1, 1) if number else first, squeeze=squeeze))
+                before = after
         self.blocks = nn.Sequential(*blocks)
         features = channels[3] * 4
         self.pooling = AttentiveStatisticsPooling(features)
