@@ -290,12 +290,13 @@ def test_mixup_is_decided_by_its_generator_and_can_be_off() -> None:
 
 # How much of it, as training goes on.
 
-RAMPED = dataclasses.replace(AugmentConfig(), ramp=0.5)
+RAMPED = dataclasses.replace(AugmentConfig(), ramp=0.5, style=0.4)
 GROWING = (
     "degraded",
     "warped",
     "tempo",
     "formants",
+    "style",
     "tilt_db",
     "noise_floor_probability",
     "time_mask_frames",
@@ -366,3 +367,42 @@ def test_what_is_not_warped_is_as_sharp_as_the_clip() -> None:
     assert 0.35 < sharp.float().mean() < 0.65
     # Reading between bins smooths the rest.
     assert found[~sharp].std() < 0.9 * found[sharp].std()
+
+
+def test_a_style_moves_each_band_towards_another_clip() -> None:
+    """Two clips, each band of one loud and lively, of the other quiet and still: what comes out lies between."""
+    steps = torch.linspace(-1.0, 1.0, MIN_FRAMES)
+    batch = torch.stack([(0.6 + 0.3 * steps).expand(N_MELS, -1), (-0.4 + 0.1 * steps).expand(N_MELS, -1)])
+    # Both have the loudest bin, so that nothing is levelled afterwards.
+    batch[:, 0] = 0.9
+    batch[:, 0, -1] = 1.0
+    found = torch.stack([heard(batch, only(style=1.0), seed) for seed in range(200)])
+    loud, quiet = found[:, 0, 1:], found[:, 1, 1:]
+    # The melody stays: within a band, all is moved and stretched alike.
+    for one in (loud, quiet):
+        assert torch.allclose(one.diff(dim=2).diff(dim=2), torch.zeros(()), atol=1e-4)
+        assert (one.diff(dim=2) > 0.0).all()
+    slopes = loud[:, 0].diff(dim=1).mean(dim=1) / (0.3 * steps.diff().mean())
+    assert 1 / 3 - 0.02 < slopes.min() < 0.4
+    assert 0.95 < slopes.max() < 1.02
+
+
+def test_a_style_is_taken_over_by_some_clips_alone() -> None:
+    batch = spectrograms(400)
+    changed = (heard(batch, only(style=0.4)) - heard(batch)).abs().amax(dim=(1, 2)) > 1e-4
+    # One in 400 is its own partner, and a share near 1 changes hardly anything.
+    assert 0.25 < changed.float().mean() < 0.45
+
+
+def test_silence_has_no_style() -> None:
+    batch = spectrograms(64)
+    batch[:, :, 60:] = -1.0
+    batch[::2, 100:] = -1.0
+    found = heard(batch, only(style=1.0))
+    assert (found[:, :, 60:] == -1.0).all()
+    assert (found[::2, 100:] == -1.0).all()
+    assert found.amax(dim=(1, 2)) == pytest.approx(1.0, abs=1e-5)
+    # What takes over the style of a clip without these bands has less in them, never more, but for the levelling.
+    before, after = batch[1::2, 100:, :60].mean(dim=(1, 2)), found[1::2, 100:, :60].mean(dim=(1, 2))
+    assert (after < before + 0.15).all()
+    assert (after < before - 0.8).any()

@@ -14,6 +14,10 @@ from torch.nn import functional
 
 from ser_core.config import FeatureConfig
 
+_STYLE_ALPHA = 0.3
+"""Of the Beta distribution of `_style`'s shares, as in Schmid et al. (2022)."""
+_LEAST_DEVIATION = 0.02
+"""Under a decibel: a band that hardly moves isn't blown up."""
 _PER_DB = 2.0 / FeatureConfig().dynamic_range_db
 """Units of a normalised spectrogram per dB."""
 
@@ -28,6 +32,9 @@ class AugmentConfig:
             are as sharp as what the app hears.
         tempo, formants: largest factors by which a clip is made faster or slower, and by which its frequencies are
             moved up or down (Jaitly & Hinton 2013, vocal tract length perturbation); 1 switches a change off.
+        style: share of clips that take over, in part, how loud each band is on average and how much it moves in another
+            clip: another voice and microphone, the same melody (MixStyle, Zhou et al. 2021, arXiv:2104.02008; over
+            frequencies, Schmid et al. 2022, DCASE workshop).
         tilt_db: dB at the edges of the spectrum, the most by which a random straight line tilts it.
         noise_floor_probability: share of clips that get a random noise floor.
         noise_floor_db: dB relative to the loudest bin, lowest and highest floor.
@@ -43,6 +50,7 @@ class AugmentConfig:
     warped: float = 1.0
     tempo: float = 1.18
     formants: float = 1.15
+    style: float = 0.0
     tilt_db: float = 6.0
     noise_floor_probability: float = 0.3
     noise_floor_db: tuple[float, float] = (-80.0, -50.0)
@@ -68,6 +76,7 @@ class AugmentConfig:
             warped=self.warped * share,
             tempo=self.tempo**share,
             formants=self.formants**share,
+            style=self.style * share,
             tilt_db=self.tilt_db * share,
             noise_floor_probability=self.noise_floor_probability * share,
             time_mask_frames=self.time_mask_frames * share,
@@ -79,7 +88,7 @@ class AugmentConfig:
 def augment(
     batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64], generator: torch.Generator
 ) -> Tensor:
-    """Warp, tilt, noise floor, masks, each spectrogram with its own draws.
+    """Warp, style, tilt, noise floor, masks, each spectrogram with its own draws.
 
     Args:
         batch: float32 (B, n_mels, `crop_frames`).
@@ -91,6 +100,7 @@ def augment(
         float32 (B, n_mels, `FeatureConfig.min_frames`).
     """
     batch = _warp(batch, config, band_hz, generator)
+    batch = _style(batch, config.style, generator)
     batch = _tilt(batch, config.tilt_db, generator)
     batch = _noise_floor(batch, config, generator)
     batch = _mask(batch, config.time_masks, config.time_mask_frames, 2, generator)
@@ -180,6 +190,29 @@ def _bands_of(factors: Tensor, band_hz: npt.NDArray[np.float64]) -> Tensor:
 
 def _renormalise(batch: Tensor) -> Tensor:
     return (batch - batch.amax(dim=(1, 2), keepdim=True) + 1.0).clamp_(-1.0, 1.0)
+
+
+def _style(batch: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Each band's mean and deviation over time moved towards those of another clip; silence takes no part."""
+    if probability <= 0.0:
+        return batch
+    size = len(batch)
+    silent = batch <= -1.0
+    sounding = (~silent).sum(dim=2, keepdim=True)
+    count = sounding.clamp_min(1)
+    mean = batch.masked_fill(silent, 0.0).sum(dim=2, keepdim=True) / count
+    # A band in which a telephone lets nothing through is as quiet as can be.
+    mean = mean.masked_fill(sounding == 0, -1.0)
+    variance = (batch - mean).square().masked_fill(silent, 0.0).sum(dim=2, keepdim=True) / count
+    deviation = variance.sqrt().clamp_min(_LEAST_DEVIATION)
+    partner = torch.randperm(size, generator=generator).to(batch.device)
+    # A share of Beta(a, a), from two of Gamma(a, 1).
+    gammas = torch._standard_gamma(torch.full((2, size, 1, 1), _STYLE_ALPHA), generator=generator).clamp_min(1e-12)
+    own = (gammas[0] / gammas.sum(dim=0)).to(batch.device)
+    moved = (batch - mean) / deviation * torch.lerp(deviation[partner], deviation, own)
+    moved = _renormalise(moved + torch.lerp(mean[partner], mean, own))
+    chosen = _uniform((size, 1, 1), 0.0, 1.0, batch, generator) < probability
+    return torch.where(chosen & ~silent, moved, batch)
 
 
 def _tilt(batch: Tensor, tilt_db: float, generator: torch.Generator) -> Tensor:
