@@ -37,7 +37,7 @@ class Voiced:
     """Where a stretch holds a voice.
 
     Attributes:
-        start, end: sample indices around the first and the last frame with a voice; both 0 where there is none.
+        start, end: sample indices of the first and the last frame with a voice; both 0 where there is none.
         duration_s: seconds of frames with a voice.
     """
 
@@ -87,9 +87,7 @@ class VoiceDetector:
         duration_s = len(voiced) * _FRAME / config.sample_rate
         if len(voiced) == 0:
             return Voiced(0, 0, 0.0)
-        margin = round(config.voice_margin_s * config.sample_rate)
-        start = max(0, int(voiced[0]) * _FRAME - margin)
-        return Voiced(start, min(len(waveform), (int(voiced[-1]) + 1) * _FRAME + margin), duration_s)
+        return Voiced(int(voiced[0]) * _FRAME, min(len(waveform), (int(voiced[-1]) + 1) * _FRAME), duration_s)
 
 
 def trim(waveform: Waveform, config: FeatureConfig) -> tuple[Trimmed, float]:
@@ -110,9 +108,10 @@ def trim(waveform: Waveform, config: FeatureConfig) -> tuple[Trimmed, float]:
     voiced = detector().find(waveform, config)
     if voiced.duration_s < config.min_voice_s:
         return sound, voiced.duration_s
-    start, end = max(sound.start, voiced.start), min(sound.end, voiced.end)
-    if start >= end:
+    if voiced.start >= sound.end or voiced.end <= sound.start:
         return sound, 0.0
+    margin = round(config.voice_margin_s * config.sample_rate)
+    start, end = max(sound.start, voiced.start - margin), min(sound.end, voiced.end + margin)
     return features.Trimmed(waveform[start:end], start, end, sound.peak_dbfs), voiced.duration_s
 
 

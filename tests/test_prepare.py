@@ -90,8 +90,9 @@ def test_degraded_versions_are_the_clip_through_other_devices(prepared: Path) ->
         clean, first, second = (opened.spectrogram(number, version) for version in range(3))
         for one in (first, second):
             changed += not np.array_equal(clean, one)
-            # A room's tail or a noise may make a clip longer by a few frames; it is never another clip.
-            as_long += abs(one.shape[1] - clean.shape[1]) <= 20
+            # A noise fills the half second of silence around the voice, which lies within its margin; a room's tail may
+            # add a few frames. It is never another clip.
+            as_long += abs(one.shape[1] - clean.shape[1]) <= 0.5 * CONFIG.frame_rate + 4
         assert not np.array_equal(first, second) or np.array_equal(clean, first)
     assert changed >= 40
     assert as_long >= 40

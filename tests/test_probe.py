@@ -55,7 +55,15 @@ def cache_of(colour: Callable[[str, int, int], npt.NDArray[np.float64]]) -> Feat
 
 def measured(cache: FeatureCache, **changes: Any) -> tuple[float, float]:
     """How well the two are told apart before and after these changes, with all others switched off."""
-    off = AugmentConfig(0.0, 1.0, 1.0, 0.0, 0.0, time_masks=0, mel_masks=0)
+    off = AugmentConfig(
+        degraded=0.0,
+        tempo=1.0,
+        formants=1.0,
+        tilt_db=0.0,
+        noise_floor_probability=0.0,
+        time_masks=0,
+        mel_masks=0,
+    )
     chosen = Recipe("two", corpora=("own", "nemo"), augment=dataclasses.replace(off, **changes))
     found = probe.measure(cache, chosen)
     assert (found["corpora"], found["chance"]) == (["own", "nemo"], 0.5)

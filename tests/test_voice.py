@@ -59,9 +59,8 @@ def test_a_voice_is_found_where_it_is(pitch: float, seconds: float) -> None:
     spoken_s = seconds - 0.5
     # A frame at either end may be told differently, and between syllables there are pauses.
     assert 0.85 * spoken_s <= found.duration_s <= spoken_s + 2 * FRAME / RATE
-    first, last = found.start / RATE + CONFIG.voice_margin_s, found.end / RATE - CONFIG.voice_margin_s
-    assert first == pytest.approx(0.25, abs=0.1)
-    assert last == pytest.approx(seconds - 0.25, abs=0.1)
+    assert found.start / RATE == pytest.approx(0.25, abs=0.1)
+    assert found.end / RATE == pytest.approx(seconds - 0.25, abs=0.1)
 
 
 @pytest.mark.parametrize("rate", [22_050, 44_100, 48_000])
@@ -156,14 +155,18 @@ def test_the_recording_is_left_as_it_was() -> None:
 
 
 def test_find_measures_from_the_first_to_the_last_frame() -> None:
-    margin = round(CONFIG.voice_margin_s * RATE)
     found = Scripted(slice(20, 23), slice(40, 45)).find(sounds.silence(3.0), CONFIG)
-    assert found == voice.Voiced(20 * FRAME - margin, 45 * FRAME + margin, 8 * FRAME / RATE)
+    assert found == voice.Voiced(20 * FRAME, 45 * FRAME, 8 * FRAME / RATE)
 
 
-def test_the_margin_stays_within_the_recording() -> None:
-    found = Scripted(slice(2, 30)).find(sounds.silence(1.0), CONFIG)
-    assert (found.start, found.end) == (0, RATE)
+def test_the_last_frame_ends_with_the_recording() -> None:
+    assert Scripted(slice(2, 32)).find(sounds.silence(1.0), CONFIG).end == RATE < 32 * FRAME
+
+
+def test_the_margin_stays_within_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, slice(2, 30))
+    trimmed, _ = voice.trim(sounds.noise(1.0), CONFIG)
+    assert (trimmed.start, trimmed.end) == (0, RATE)
 
 
 @pytest.mark.parametrize(("threshold", "frames"), [(0.05, 32), (0.5, 10), (0.95, 0)])
@@ -214,16 +217,17 @@ def test_a_voice_outside_the_sound_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     trimmed, voice_s = voice.trim(samples, CONFIG)
     by_level = features.trim(samples, CONFIG)
     assert (trimmed.start, trimmed.end, voice_s) == (by_level.start, by_level.end, 0.0)
-    assert by_level.start > 10 * FRAME + round(CONFIG.voice_margin_s * RATE)
+    # Even where its margin reaches into the sound.
+    assert 10 * FRAME < by_level.start < 10 * FRAME + round(CONFIG.voice_margin_s * RATE)
 
 
 @pytest.mark.parametrize(("frames", "cut"), [(0, False), (4, False), (5, True)])
 def test_too_little_voice_cuts_nothing(monkeypatch: pytest.MonkeyPatch, frames: int, cut: bool) -> None:
     """0.15 s are needed: 4 frames are 0.128 s, 5 are 0.16 s."""
-    scripted(monkeypatch, slice(30, 30 + frames))
-    trimmed, voice_s = voice.trim(sounds.noise(2.0), CONFIG)
+    scripted(monkeypatch, slice(60, 60 + frames))
+    trimmed, voice_s = voice.trim(sounds.noise(4.0), CONFIG)
     assert voice_s == frames * FRAME / RATE
-    assert (trimmed.start, trimmed.end) == ((30 * FRAME - 4_000, 35 * FRAME + 4_000) if cut else (0, 2 * RATE))
+    assert (trimmed.start, trimmed.end) == ((60 * FRAME - 12_000, 65 * FRAME + 12_000) if cut else (0, 4 * RATE))
 
 
 @pytest.mark.parametrize(
