@@ -11,6 +11,7 @@ import torch
 
 from ser_core import features
 from ser_core.config import FeatureConfig
+from tests.train_data import UNCHANGED as OFF
 from train.augment import AugmentConfig, augment, mixup, targets
 
 if TYPE_CHECKING:
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
 CONFIG = FeatureConfig()
 MIN_FRAMES, N_MELS = CONFIG.min_frames, CONFIG.n_mels
 BAND_HZ = features.band_hz(CONFIG)
-OFF = AugmentConfig(
-    degraded=0.0,
-    tempo=1.0,
-    formants=1.0,
-    tilt_db=0.0,
-    noise_floor_probability=0.0,
-    time_masks=0,
-    mel_masks=0,
-    mixup=0.0,
-    label_smoothing=0.0,
-)
 DB = 2.0 / CONFIG.dynamic_range_db
 """Units of a spectrogram per dB: 80 dB are the 2 from -1 to 1."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from ser_core import features
 from ser_core.config import FeatureConfig
-from tests.train_data import Pipeline, clip, train
+from tests.train_data import UNCHANGED, Pipeline, clip, train
 from train import probe, recipe
 from train.augment import AugmentConfig
 from train.cache import CacheError, FeatureCache
@@ -55,16 +55,7 @@ def cache_of(colour: Callable[[str, int, int], npt.NDArray[np.float64]]) -> Feat
 
 def measured(cache: FeatureCache, **changes: Any) -> tuple[float, float]:
     """How well the two are told apart before and after these changes, with all others switched off."""
-    off = AugmentConfig(
-        degraded=0.0,
-        tempo=1.0,
-        formants=1.0,
-        tilt_db=0.0,
-        noise_floor_probability=0.0,
-        time_masks=0,
-        mel_masks=0,
-    )
-    chosen = Recipe("two", corpora=("own", "nemo"), augment=dataclasses.replace(off, **changes))
+    chosen = Recipe("two", corpora=("own", "nemo"), augment=dataclasses.replace(UNCHANGED, **changes))
     found = probe.measure(cache, chosen)
     assert (found["corpora"], found["chance"]) == (["own", "nemo"], 0.5)
     return found["before"], found["after"]

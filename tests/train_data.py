@@ -18,6 +18,7 @@ from ser_core.emotions import EMOTIONS, Emotion
 from tests import sounds
 from train import cache
 from train.__main__ import main
+from train.augment import AugmentConfig
 from train.cache import FeatureCache
 from train.corpora import Clip, Ravdess
 
@@ -35,6 +36,19 @@ Row = tuple[str, str, str, str]
 NEMO_SPEAKERS = {"KF0": "female", "SB0": "male"}
 NEMO_EMOTIONS = ("anger", "fear", "happiness", "neutral", "sadness", "surprised")
 """nEMO's own names."""
+
+UNCHANGED = AugmentConfig(
+    degraded=0.0,
+    tempo=1.0,
+    formants=1.0,
+    tilt_db=0.0,
+    noise_floor_probability=0.0,
+    time_masks=0,
+    mel_masks=0,
+    mixup=0.0,
+    label_smoothing=0.0,
+)
+"""All changes switched off."""
 
 VERSIONS = 3
 """In the caches of `cache_of`: each clip as it is, and two that stand for degraded ones."""
