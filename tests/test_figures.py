@@ -59,7 +59,7 @@ def worse(folder: Path) -> None:
         # No two clips are told as surely: a threshold can lie between any of them.
         sizes = np.where(unsure, 2.0, 5.0) + np.arange(len(emotions)) / 1000
         logits = (sizes[:, None] * np.eye(8)[told]).astype(np.float32)
-        judging.save(path, {name: metrics.with_logits(one, logits) for name, one in stored.items()}, origin)
+        judging.save(path, {name: dataclasses.replace(one, logits=logits) for name, one in stored.items()}, origin)
 
 
 def made_up(
@@ -164,7 +164,7 @@ def test_a_condition_costs_what_the_same_clips_lose(tmp_path: Path) -> None:
         # Every tenth spoken clip is wrong already; under noise twenty more are, and all songs.
         lost = np.array([number >= 100 or number % 10 in (1, 2) for number in range(110)])
         told = np.where(lost, (clean.emotions + 1) % 8, clean.logits.argmax(axis=1))
-        noisy = metrics.with_logits(clean, (5.0 * np.eye(8)[told]).astype(np.float32))
+        noisy = dataclasses.replace(clean, logits=(5.0 * np.eye(8)[told]).astype(np.float32))
         deaf = dataclasses.replace(clean, sound_s=np.where(np.arange(110) < 30, 0.0, 1.0))
         judging.save(tmp_path / f"robustness-fold{fold}.npz", {"noise": noisy, "far away": deaf}, ORIGIN)
     found = figured(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -250,13 +249,6 @@ def test_a_subset_keeps_its_own_windows() -> None:
     assert part.sound_s.tolist() == [3.0, 1.0, 0.0, 0.0]
     assert part.logits.tolist() == one.logits[[0, 1, 2, 4]].tolist()
     assert part.probabilities(1.0).tolist() == one.probabilities(1.0)[[0, 2]].tolist()
-
-
-def test_another_precision_changes_the_logits_alone() -> None:
-    one = three_windows()
-    other = metrics.with_logits(one, one.logits + 1.0)
-    assert np.array_equal(other.logits, one.logits + 1.0)
-    assert dataclasses.replace(other, logits=one.logits) == one
 
 
 def pooled(folds: Sequence[Judged]) -> tuple[npt.NDArray[np.int64], metrics.Probabilities]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -278,8 +277,3 @@ def summary(judged: Sequence[Judged], temperatures: Sequence[float]) -> dict[str
 def cross_fitted_temperatures(judged: Sequence[Judged]) -> list[float]:
     """For each fold the temperature fitted on the other folds' test clips, whose speakers it never tests."""
     return [fit_temperature([other for other in judged if other.fold != one.fold]) for one in judged]
-
-
-def with_logits(judged: Judged, logits: npt.NDArray[np.float32]) -> Judged:
-    """The same clips and windows, as another precision judged them."""
-    return dataclasses.replace(judged, logits=logits)
