@@ -25,7 +25,7 @@ MODEL_FILES: dict[Precision, tuple[str, ...]] = {
 }
 """The files of each precision; OpenVINO is given the first. ONNX is the portable source of the others."""
 
-MAX_BYTES = 12 * 1024 * 1024
+MAX_BYTES = 24 * 1024 * 1024
 """The most that all files of a bundle may hold together."""
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "model"

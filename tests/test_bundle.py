@@ -222,11 +222,11 @@ def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundles.make(tmp_path)
     with (tmp_path / "padding.bin").open("wb") as file:
         file.truncate(bundle.MAX_BYTES)
-    with pytest.raises(BundleError, match=r"are 12\.\d MB large, at most 12 MB"):
+    with pytest.raises(BundleError, match=r"are 24\.\d MB large, at most 24 MB"):
         bundles.make(tmp_path)
     # Refused by what the manifest says, before a byte of it is read.
     monkeypatch.setattr(bundle, "_sha256", lambda path: pytest.fail(f"read {path}"))
-    assert "at most 12 MB" in refusal(tmp_path)
+    assert "at most 24 MB" in refusal(tmp_path)
 
 
 def test_a_file_larger_than_listed_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

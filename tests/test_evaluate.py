@@ -16,7 +16,8 @@ from ser_core.config import FeatureConfig
 from ser_core.emotions import EMOTIONS, LABELS
 from tests import train_data
 from tests.train_data import LONG_CLIP, Pipeline, own_rows, train
-from train import corpora, fit, judging, recipe, splits
+from train import corpora, judging, recipe, splits
+from train.runs import Run, load_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +103,7 @@ def test_every_clip_is_judged_by_a_network_that_never_heard_its_speaker(made: Pi
 @torch.no_grad()
 def test_the_stored_logits_are_the_networks_own_from_file_to_answer(made: Pipeline) -> None:
     judged, _ = stored(made.results)
-    network, _ = fit.load_network(fit.Run(recipe.load(str(made.recipe)), 0), made.runs)
+    network, _ = load_network(Run(recipe.load(str(made.recipe)), 0), made.runs)
     one = judged[0]
     for clip, key in enumerate(one.keys):
         waveform = audio.read(made.data / key, sample_rate=16_000).samples

@@ -17,9 +17,10 @@ from ser_core.config import FeatureConfig
 from ser_core.emotions import LABELS
 from tests import sounds
 from tests.train_data import LONG_CLIP, ROOT, Pipeline, train
-from train import export, fit, networks, recipe
+from train import export, networks, recipe
 from train.cache import FeatureCache
 from train.export import ExportError
+from train.runs import Run, load_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ CLIPS = 24 + 12
 
 @pytest.fixture(scope="module")
 def network(made: Pipeline) -> torch.nn.Module:
-    return fit.load_network(fit.Run(recipe.load(str(made.recipe)), None), made.runs)[0]
+    return load_network(Run(recipe.load(str(made.recipe)), None), made.runs)[0]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_a_network_that_answers_otherwise_is_not_exported(made: Pipeline) -> Non
     chosen = recipe.load(str(made.recipe)).network
     other = networks.build(chosen.name, {"n_mels": CONFIG.n_mels, **chosen.options}).eval()
     with torch.no_grad():
-        for parameter in other.get_submodule("towers.0.classifier").parameters():
+        for parameter in other.get_submodule("classifier").parameters():
             parameter.mul_(20.0)
     with pytest.raises(ExportError, match=r"onnxruntime differs from torch by .* labels of 4; at most 2e-03 and none"):
         export.parity(other, made.bundle, clips, 1.0)

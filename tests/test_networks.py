@@ -10,8 +10,9 @@ import torch
 from ser_core import bundle
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.errors import SerError
-from train import networks, recipe
+from train import networks, recipe, runs
 from train.networks import NETWORKS
+from train.networks.ensemble import Ensemble
 from train.networks.pooling import AttentiveStatisticsPooling
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ N_MELS = FeatureConfig().n_mels
 SMALL = {"channels": [16, 16, 16, 16]}
 
 
-def built(name: str = "residual", **options: Any) -> nn.Module:
+def built(name: str = "residual", seed: int = 0, **options: Any) -> nn.Module:
     """A network for the features of this version, small unless `options` say otherwise."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return networks.build(name, {"n_mels": N_MELS, **SMALL, **options})
 
 
@@ -32,12 +33,11 @@ def inputs(size: int, frames: int = 128, n_mels: int = N_MELS) -> torch.Tensor:
     return torch.rand((size, 1, n_mels, frames), generator=generator) * 2.0 - 1.0
 
 
-@pytest.mark.parametrize("towers", [1, 2])
 @pytest.mark.parametrize("frames", [128, 160, 320])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @torch.no_grad()
-def test_a_network_answers_logits_and_attention(name: str, frames: int, towers: int) -> None:
-    logits, attention = built(name, towers=towers).eval()(inputs(3, frames))
+def test_a_network_answers_logits_and_attention(name: str, frames: int) -> None:
+    logits, attention = built(name).eval()(inputs(3, frames))
     assert logits.shape == (3, 8)
     assert attention.shape == (3, frames // CONTRACT.attention_stride)
     assert logits.dtype == attention.dtype == torch.float32
@@ -46,13 +46,12 @@ def test_a_network_answers_logits_and_attention(name: str, frames: int, towers: 
     assert logits.std(dim=0).max() > 0.0
 
 
-@pytest.mark.parametrize("towers", [1, 3])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @torch.no_grad()
-def test_while_it_trains_a_network_answers_for_each_tower(name: str, towers: int) -> None:
-    logits, attributes = built(name, towers=towers).train()(inputs(4))
-    assert logits.shape == (4, towers, 8)
-    assert attributes.shape == (4, towers, 3, 2)
+def test_while_it_trains_a_network_tells_attributes(name: str) -> None:
+    logits, attributes = built(name).train()(inputs(4))
+    assert logits.shape == (4, 8)
+    assert attributes.shape == (4, 3, 2)
     assert logits.dtype == attributes.dtype == torch.float32
 
 
@@ -67,33 +66,21 @@ def test_a_clip_is_judged_alike_alone_and_in_company(name: str) -> None:
 
 
 @torch.no_grad()
-def test_towers_are_asked_together() -> None:
-    network = built(towers=3).eval()
-    told, attended = network(inputs(2))
-    logits, _, attention = zip(*(tower(inputs(2)) for tower in network.get_submodule("towers").children()), strict=True)
-    assert len(logits) == 3
+def test_members_are_asked_together() -> None:
+    members = [built(seed=seed).eval() for seed in range(3)]
+    told, attended = Ensemble(members).eval()(inputs(2))
+    logits, attention = zip(*(member(inputs(2)) for member in members), strict=True)
     assert torch.allclose(told, sum(logits) / 3.0, atol=1e-6)
     assert torch.allclose(attended, sum(attention) / 3.0, atol=1e-6)
-    # They begin with weights of their own.
-    assert not torch.allclose(logits[0], logits[1], atol=1e-3)
-    assert not torch.allclose(logits[0], logits[2], atol=1e-3)
-
-
-def test_a_tower_learns_from_its_own_answers_alone() -> None:
-    network = built(towers=2)
-    logits, attributes = network(inputs(4))
-    (logits[:, 0].square().sum() + attributes[:, 0].square().sum()).backward()
-    first, second = (list(tower.parameters()) for tower in network.get_submodule("towers").children())
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in first)
-    assert sum(float(p.grad.abs().sum()) for p in first if p.grad is not None) > 1.0
-    assert [float(p.grad.abs().sum()) for p in second if p.grad is not None] in ([], [0.0] * len(second))
+    assert torch.allclose(attended.sum(dim=1), torch.ones(2), atol=1e-6)
+    assert not torch.allclose(told, logits[0], atol=1e-3)
 
 
 @pytest.mark.parametrize("n_mels", [32, 64, 128])
 @torch.no_grad()
 def test_bands_are_a_matter_of_the_stem_alone(n_mels: int) -> None:
     network = built(n_mels=n_mels)
-    stem = network.get_submodule("towers.0.stem")
+    stem = network.get_submodule("stem")
     assert stem(inputs(1, n_mels=n_mels)).shape == (1, 16, 32, 64)
     behind = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in stem.parameters())
     assert behind == sum(p.numel() for p in built(n_mels=64).parameters()) - (16 * 5 * 5 + 2 * 16)
@@ -110,15 +97,13 @@ def test_answers_are_float32_under_autocast_too() -> None:
     assert [answer.dtype for answer in (*trained, *asked)] == [torch.float32] * 4
 
 
-@pytest.mark.parametrize("towers", [1, 2])
-def test_every_weight_is_trained(towers: int) -> None:
-    network = built(towers=towers)
+def test_every_weight_is_trained() -> None:
+    network = built()
     logits, attributes = network(inputs(2))
     (logits.square().sum() + attributes.square().sum()).backward()
-    for tower in network.get_submodule("towers").children():
-        heads = [*tower.get_submodule("classifier").parameters(), *tower.get_submodule("attributes").parameters()]
-        assert len(heads) == 4
-        assert all(p.grad is not None and p.grad.abs().sum() > 0.0 for p in heads)
+    heads = [*network.get_submodule("classifier").parameters(), *network.get_submodule("attributes").parameters()]
+    assert len(heads) == 4
+    assert all(p.grad is not None and p.grad.abs().sum() > 0.0 for p in heads)
     silent = [name for name, p in network.named_parameters() if p.grad is None]
     assert silent == []
 
@@ -126,23 +111,20 @@ def test_every_weight_is_trained(towers: int) -> None:
 def test_the_residual_network_has_its_size() -> None:
     network = built(channels=[16, 32, 96, 160], depths=[0, 1, 2, 2])
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_260_579
-    towers = built(channels=[16, 32, 96, 160], depths=[0, 1, 2, 2], towers=3)
-    assert sum(parameter.numel() for parameter in towers.parameters()) == 3 * 1_260_579
 
 
 def test_the_first_stage_sees_all_that_the_stem_gives() -> None:
     for depths, expected in (([0, 1, 1, 1], 0), ([2, 1, 1, 1], 2)):
-        blocks = built(depths=depths).get_submodule("towers.0.blocks")
+        blocks = built(depths=depths).get_submodule("blocks")
         assert len(list(blocks.children())) == 3 + expected
         strides = [tuple(block.get_submodule("convolution_1").stride) for block in blocks.children()]  # type: ignore[arg-type]
         assert strides == [(1, 1)] * expected + [(2, 2), (2, 2), (2, 1)]
 
 
 @pytest.mark.parametrize("name", recipe.names())
-def test_every_recipes_network_fits_into_a_bundle(name: str) -> None:
-    chosen = recipe.load(name).network
-    network = networks.build(chosen.name, {"n_mels": N_MELS, **chosen.options})
-    parameters = sum(p.numel() for p in network.parameters())
+def test_every_recipes_networks_fit_into_a_bundle(name: str) -> None:
+    chosen = recipe.load(name)
+    parameters = chosen.members * sum(p.numel() for p in runs.build_member(chosen).parameters())
     # Four bytes each in ONNX, two in FP16, one in INT8, and a tenth of a MB or two for the graphs.
     assert 7 * parameters < bundle.MAX_BYTES - 500_000
 

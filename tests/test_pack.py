@@ -81,8 +81,8 @@ def test_training_needs_the_packed_file_alone(packed: Path, tmp_path: Path) -> N
         "-c", start, "fit", "--config", config, "--cache", carried, "--runs", tmp_path, "--threads", 1, "--all"
     )
     assert done.returncode == 0, done.stderr
-    assert "mini/all: 24 clips, 3 steps an epoch, on " in done.stdout
-    weights = load_file(tmp_path / "mini" / "all" / "weights.safetensors")
+    assert "mini/all 0: 24 clips, 3 steps an epoch, on " in done.stdout
+    weights = load_file(tmp_path / "mini" / "all" / "weights-0.safetensors")
     network = networks.build("residual", {"n_mels": CONFIG.n_mels, **recipe.load(str(config)).network.options})
     assert {name: one.shape for name, one in weights.items()} == {
         name: one.shape for name, one in network.state_dict().items()

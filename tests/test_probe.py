@@ -140,5 +140,5 @@ def test_a_recipe_of_one_corpus_has_nothing_to_tell_apart() -> None:
 
 def test_a_corpus_that_the_features_lack_is_named() -> None:
     cache = cache_of(lambda *_: NOTHING)
-    with pytest.raises(CacheError, match=r"don't hold banglaser, on which two trains"):
+    with pytest.raises(CacheError, match=r"hold nothing of banglaser: run"):
         probe.measure(cache, Recipe("two", corpora=("own", "banglaser")))

@@ -30,6 +30,7 @@ HASHED = (
     "train/loop.py",
     "train/prepare.py",
     "train/splits.py",
+    "train/networks/ensemble.py",
     "train/networks/pooling.py",
     "train/networks/residual.py",
 )

@@ -45,7 +45,7 @@ def ran(runs: Path, name: str, *, record: dict[str, Any] | None = None, **figure
         "history": [{"loss": 2.0}, {"loss": 1.0, **FIGURES, **figures}],
         **(record or {}),
     }
-    (folder / "run.json").write_text(json.dumps(stored), encoding="utf-8")
+    (folder / "run-0.json").write_text(json.dumps(stored), encoding="utf-8")
 
 
 def test_trials_stand_beside_the_reference_by_their_log_loss(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

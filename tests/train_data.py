@@ -173,7 +173,7 @@ def _level(number: int, version: int) -> int:
 class Pipeline:
     """What the commands made of the synthetic corpora, with one epoch for each network.
 
-    There are five folds, one network on all speakers, and one without each corpus.
+    There are five folds, one run on all speakers, and one without each corpus, each of two networks.
     """
 
     data: Path
@@ -197,7 +197,7 @@ def pipeline(folder: Path) -> Pipeline:
         cache=folder / "cache",
         runs=folder / "runs",
         results=folder / "results",
-        recipe=tiny_recipe(folder / "synthetic.yaml", corpora=["own", "nemo"], optim={"epochs": 1}),
+        recipe=tiny_recipe(folder / "synthetic.yaml", corpora=["own", "nemo"], optim={"epochs": 1}, members=2),
         bundle=folder / "bundle",
     )
     which = ("--config", made.recipe, "--cache", made.cache, "--runs", made.runs)

@@ -142,8 +142,8 @@ def mixup(
         return batch, target, attributes, classes
     size = len(batch)
     draws = rng.beta(alpha, alpha, size).astype(np.float32)
-    weight = torch.from_numpy(np.maximum(draws, 1.0 - draws)).to(batch.device)
-    partner = torch.from_numpy(rng.permutation(size)).to(batch.device)
+    weight = _send(torch.from_numpy(np.maximum(draws, 1.0 - draws)), batch)
+    partner = _send(torch.from_numpy(rng.permutation(size)), batch)
     return (
         torch.lerp(batch[partner], batch, weight[:, None, None]),
         torch.lerp(target[partner], target, weight[:, None]),
@@ -153,21 +153,26 @@ def mixup(
 
 
 def _uniform(size: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
-    return (torch.rand(size, generator=generator) * (high - low) + low).to(like.device)
+    return _send(torch.rand(size, generator=generator) * (high - low) + low, like)
+
+
+def _send(drawn: Tensor, like: Tensor) -> Tensor:
+    """To the device of `like`, which isn't waited for; draws are made on the CPU, the same wherever a run computes."""
+    return drawn.to(like.device, non_blocking=True)
 
 
 def _warp(batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64], generator: torch.Generator) -> Tensor:
     """Read each spectrogram at another tempo from a random place on, and at frequencies times a random factor."""
     size, n_mels, n_frames = batch.shape
     frames = FeatureConfig().min_frames
-    chosen = _uniform((size, 1), 0.0, 1.0, batch, generator) < config.warped
-    tempo = torch.where(chosen, _factor(size, config.tempo, batch, generator), 1.0)
-    formants = torch.where(chosen, _factor(size, config.formants, batch, generator), 1.0)
+    chosen = torch.rand((size, 1), generator=generator) < config.warped
+    tempo = torch.where(chosen, _factors(size, config.tempo, generator), 1.0)
+    formants = torch.where(chosen, _factors(size, config.formants, generator), 1.0)
     # Whole frames, so that what isn't warped isn't read between them.
     room = (n_frames - frames * tempo).clamp_min(0.0).floor()
-    start = (_uniform((size, 1), 0.0, 1.0, batch, generator) * (room + 1.0)).floor()
-    time = start + tempo * torch.arange(frames, device=batch.device)
-    bands = _bands_of(formants, band_hz)
+    start = (torch.rand((size, 1), generator=generator) * (room + 1.0)).floor()
+    time = _send(start + tempo * torch.arange(frames), batch)
+    bands = _send(_bands_of(formants, band_hz), batch)
     # grid_sample wants places in [-1, 1], its corners the centres of the first and last cell.
     across = (2.0 * time / (n_frames - 1) - 1.0)[:, None, :].expand(-1, n_mels, -1)
     along = (2.0 * bands / (n_mels - 1) - 1.0)[:, :, None].expand(-1, -1, frames)
@@ -177,15 +182,15 @@ def _warp(batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64]
     return torch.where(warped < -1.0 + 1e-4, -1.0, warped)
 
 
-def _factor(size: int, largest: float, like: Tensor, generator: torch.Generator) -> Tensor:
+def _factors(size: int, largest: float, generator: torch.Generator) -> Tensor:
     """(B, 1) factors between 1 / largest and largest, evenly on a logarithmic scale."""
-    return torch.exp(_uniform((size, 1), -math.log(largest), math.log(largest), like, generator))
+    return torch.exp((torch.rand((size, 1), generator=generator) * 2.0 - 1.0) * math.log(largest))
 
 
 def _bands_of(factors: Tensor, band_hz: npt.NDArray[np.float64]) -> Tensor:
     """(B, 1) -> (B, n_mels): at which band, as a fraction, each band's frequency times the factor lies."""
-    bands = np.interp(factors.cpu().numpy() * band_hz, band_hz, np.arange(len(band_hz)))
-    return torch.from_numpy(bands.astype(np.float32)).to(factors.device)
+    bands = np.interp(factors.numpy() * band_hz, band_hz, np.arange(len(band_hz)))
+    return torch.from_numpy(bands.astype(np.float32))
 
 
 def _renormalise(batch: Tensor) -> Tensor:
@@ -205,10 +210,10 @@ def _style(batch: Tensor, probability: float, generator: torch.Generator) -> Ten
     mean = mean.masked_fill(sounding == 0, -1.0)
     variance = (batch - mean).square().masked_fill(silent, 0.0).sum(dim=2, keepdim=True) / count
     deviation = variance.sqrt().clamp_min(_LEAST_DEVIATION)
-    partner = torch.randperm(size, generator=generator).to(batch.device)
+    partner = _send(torch.randperm(size, generator=generator), batch)
     # A share of Beta(a, a), from two of Gamma(a, 1).
     gammas = torch._standard_gamma(torch.full((2, size, 1, 1), _STYLE_ALPHA), generator=generator).clamp_min(1e-12)
-    own = (gammas[0] / gammas.sum(dim=0)).to(batch.device)
+    own = _send(gammas[0] / gammas.sum(dim=0), batch)
     moved = (batch - mean) / deviation * torch.lerp(deviation[partner], deviation, own)
     moved = _renormalise(moved + torch.lerp(mean[partner], mean, own))
     chosen = _uniform((size, 1, 1), 0.0, 1.0, batch, generator) < probability
@@ -234,12 +239,12 @@ def _noise_floor(batch: Tensor, config: AugmentConfig, generator: torch.Generato
     level = _uniform((size, 1, 1), *config.noise_floor_db, batch, generator)
     slope = _uniform((size, 1, 1), -5.0, 5.0, batch, generator)
     line = torch.linspace(-1.0, 1.0, n_mels, device=batch.device)[None, :, None]
-    ripple = torch.randn((size, n_mels, n_frames), generator=generator).to(batch.device) * 2.0
+    ripple = _send(torch.randn((size, n_mels, n_frames), generator=generator), batch) * 2.0
     noise_db = level + slope * line + ripple
     signal_db = (batch - 1.0) / _PER_DB
     nepers = math.log(10.0) / 10.0
     noisy = torch.logaddexp(signal_db * nepers, noise_db * nepers) / nepers * _PER_DB + 1.0
-    chosen = torch.rand((size, 1, 1), generator=generator).to(batch.device) < config.noise_floor_probability
+    chosen = _uniform((size, 1, 1), 0.0, 1.0, batch, generator) < config.noise_floor_probability
     filled_up = batch.amax(dim=1, keepdim=True) <= -1.0
     return torch.where(chosen & ~filled_up, _renormalise(noisy), batch)
 

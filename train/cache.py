@@ -18,7 +18,7 @@ from ser_core.errors import SerError
 from train.corpora import Clip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 Quantised = npt.NDArray[np.uint8]
 """uint8 (n_frames, n_mels): 0 for -1, 255 for 1; with 80 dB in between, off by 0.16 dB at most."""
@@ -50,6 +50,7 @@ class FeatureCache:
         config: how they were made.
         band_hz: float64 (n_mels,), Hz, the centres of the mel bands.
         digest: hex digits that change with the clips, their labels or their sound.
+        packed: whether the spectrograms went through `train.pack`, which loses a little.
     """
 
     clips: tuple[Clip, ...]
@@ -58,6 +59,17 @@ class FeatureCache:
     config: FeatureConfig
     band_hz: npt.NDArray[np.float64]
     digest: str
+    packed: bool = False
+
+    def of(self, corpora: Collection[str]) -> list[int]:
+        """The clips of these corpora, by their numbers. Raises CacheError where there are none of one of them."""
+        chosen = [number for number, clip in enumerate(self.clips) if clip.corpus in corpora]
+        if absent := set(corpora) - {self.clips[number].corpus for number in chosen}:
+            raise CacheError(
+                f"The features hold nothing of {', '.join(sorted(absent))}: run `python -m train prepare --data DIR "
+                f"--corpora {' '.join(corpora)}`."
+            )
+        return chosen
 
     def spectrogram(self, clip: int, version: int = 0) -> features.LogMel:
         """float32 (n_mels, n_frames), clip number `clip` in a version."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ser_core.backends import OpenVinoBackend
 from ser_core.bundle import MODEL_FILES
 from ser_core.emotions import LABELS
-from train import corpora, export, figures, fit, judging, recipe, robustness
+from train import corpora, export, figures, judging, recipe, robustness
 from train.cache import FeatureCache
 from train.judging import PRECISIONS, ResultsError
+from train.runs import Run, load_network
 
 if TYPE_CHECKING:
     import argparse
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
     from train.recipe import Recipe
 
 RESULTS = recipe.ROOT / "train" / "results"
-_ORIGIN = ("recipe_hash", "data_digest", "train_clips", "torch", "device")
+_ORIGIN = ("recipe_hash", "data_digest", "train_clips", "torch", "device", "packed")
 
 
 @contextlib.contextmanager
 def deployed(
-    one: fit.Run, cache: FeatureCache, runs: Path
+    one: Run, cache: FeatureCache, runs: Path
 ) -> Iterator[tuple[dict[Precision, OpenVinoBackend], dict[str, Any]]]:
     """A run's network in all precisions, INT8 calibrated on clips that it was trained on, and the run's record.
 
     Raises:
         RunError, ResultsError: the run isn't complete, or belongs to other code or other data.
     """
-    network, record = fit.load_network(one, runs)
+    network, record = load_network(one, runs)
     if record["data_digest"] != cache.digest:
         raise ResultsError(
             f"The network of {one.name} was trained on data {record['data_digest']}, the features now hold "
@@ -54,7 +55,7 @@ def deployed(
         yield {p: OpenVinoBackend(Path(scratch) / MODEL_FILES[p][0], cache.config.n_mels) for p in PRECISIONS}, record
 
 
-def _test_clips(one: fit.Run, cache: FeatureCache, by_key: dict[str, Clip]) -> list[Clip]:
+def _test_clips(one: Run, cache: FeatureCache, by_key: dict[str, Clip]) -> list[Clip]:
     keys = [cache.clips[index].key for index in one.split(cache).test]
     if absent := set(keys) - set(by_key):
         raise ResultsError(
@@ -97,7 +98,7 @@ def _judge(args: argparse.Namespace, chosen: Recipe, folder: Path) -> None:
     by_key = {clip.key: clip for clip in corpora.read(args.data, {chosen.corpora[0], *args.leave_out})}
     cache = FeatureCache.open(args.cache)
     for fold in args.fold:
-        one = fit.Run(chosen, fold)
+        one = Run(chosen, fold)
         clips = _test_clips(one, cache, by_key)
         with deployed(one, cache, args.runs) as (backends, record):
             origin = {key: record[key] for key in _ORIGIN}
@@ -107,7 +108,7 @@ def _judge(args: argparse.Namespace, chosen: Recipe, folder: Path) -> None:
             else:
                 judging.save(folder / f"fold{fold}.npz", judging.judge(clips, backends, fold), origin)
     for corpus in args.leave_out:
-        one = fit.Run(chosen, None, left_out=corpus)
+        one = Run(chosen, None, left_out=corpus)
         with deployed(one, cache, args.runs) as (backends, record):
             judged = judging.judge(_test_clips(one, cache, by_key), backends, 0, what=corpus)
             heard = [cache.clips[index] for index in one.split(cache).train]

@@ -19,8 +19,9 @@ from ser_core.backends import OpenVinoBackend
 from ser_core.bundle import METRICS, MODEL_FILES, Calibration
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.errors import SerError
-from train import fit, recipe, splits
+from train import recipe, splits
 from train.cache import FeatureCache
+from train.runs import Run, load_network
 
 if TYPE_CHECKING:
     import argparse
@@ -36,6 +37,8 @@ TOLERANCE = 2e-3
 _EXACT = ["MatMul", "ReduceMean", "Sigmoid", "Multiply", "Divide", "Sqrt", "Subtract", "Tanh"]
 """Operations that INT8 leaves alone: the pooling, which squares, weighs and sums, and the gates of
 squeeze-and-excitation. They cost next to nothing, and rounding them off changed the labels of twice as many clips."""
+
+_ORIGIN = ("recipe", "recipe_hash", "data_digest", "train_clips", "torch", "device", "packed")
 
 CALIBRATION_CLIPS = 300
 PARITY_CLIPS = 200
@@ -192,8 +195,8 @@ def run(args: argparse.Namespace) -> int:
     from train.evaluate import RESULTS
 
     chosen = recipe.load(args.config)
-    one = fit.Run(chosen, None)
-    network, record = fit.load_network(one, args.runs)
+    one = Run(chosen, None)
+    network, record = load_network(one, args.runs)
     cache = FeatureCache.open(args.cache)
     figures = _figures(args.metrics or RESULTS / chosen.name / METRICS, chosen.hash)
     calibration = Calibration(figures["calibration"]["temperature"], figures["calibration"]["uncertain_below"])
@@ -250,7 +253,7 @@ def _training(record: dict[str, Any], network: nn.Module, found: dict[str, Parit
     import openvino
 
     return {
-        **{key: record[key] for key in ("recipe", "recipe_hash", "data_digest", "train_clips", "torch", "device")},
+        **{key: record[key] for key in _ORIGIN},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "versions": {
             "openvino": openvino.__version__,

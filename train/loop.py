@@ -120,8 +120,8 @@ class Trainer:
     def _step(
         self, batch: Batch, changes: AugmentConfig, generator: torch.Generator, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        spectrograms, emotions = batch.spectrograms.to(self.device), batch.emotions.to(self.device)
-        classes, attributes = batch.classes.to(self.device), batch.attributes.to(self.device)
+        spectrograms, emotions = self.place.take(batch.spectrograms), self.place.take(batch.emotions)
+        classes, attributes = self.place.take(batch.classes), self.place.take(batch.attributes)
         target = targets(emotions, classes, changes.label_smoothing)
         changed = augment(spectrograms, changes, self.band_hz, generator)
         changed, target, attributes, classes = mixup(changed, target, attributes, classes, changes.mixup, rng)
@@ -129,17 +129,16 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.optim.bfloat16):
             logits, told = self.distributed(images)
         # A class that a clip's corpus lacks takes no part in its loss: no corpus teaches "never calm".
-        scores = logits.float().masked_fill(~classes[:, None], -1e4).log_softmax(dim=2)
-        # The sum over towers: each is trained as if it were alone.
-        loss = -(target[:, None] * scores).sum(dim=(1, 2)).mean()
-        told = told.float().log_softmax(dim=3)
-        of_attributes = -(attributes[:, None] * told).sum(dim=(1, 2, 3)).mean()
+        scores = logits.float().masked_fill(~classes, -1e4).log_softmax(dim=1)
+        loss = -(target * scores).sum(dim=1).mean()
+        told = told.float().log_softmax(dim=2)
+        of_attributes = -(attributes * told).sum(dim=(1, 2)).mean()
         self.optimiser.zero_grad(set_to_none=True)
         (loss + self.optim.attributes * of_attributes).backward()
         self.optimiser.step()
         self.schedule.step()
         self.average.update_parameters(self.network)
-        return loss.detach() / logits.shape[1], (logits.mean(dim=1).argmax(dim=1) == emotions).float().mean()
+        return loss.detach(), (logits.argmax(dim=1) == emotions).float().mean()
 
     def averaged(self, batches: Iterable[Batch]) -> nn.Module:
         """The averaged network with batch-norm statistics of its own, in eval mode; training goes on undisturbed.

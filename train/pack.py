@@ -7,6 +7,7 @@ takes it in place of a cache's folder and needs neither librosa nor the corpora.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -75,7 +76,7 @@ def unpack(path: Path) -> FeatureCache:
     lengths = np.array([len(one) for one in spectrograms], dtype=np.int64)
     ends = np.cumsum(lengths)
     offsets = np.stack([ends - lengths, ends], axis=-1).reshape(count, versions, 2)
-    return cache.from_index(path, index, np.concatenate(spectrograms), offsets)
+    return dataclasses.replace(cache.from_index(path, index, np.concatenate(spectrograms), offsets), packed=True)
 
 
 def _read(picture: bytes) -> Quantised:

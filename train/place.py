@@ -59,6 +59,12 @@ class Place:
             return network
         return nn.parallel.DistributedDataParallel(network)
 
+    def take(self, values: Tensor) -> Tensor:
+        """Values from the CPU, on the device, which goes on with what it has while they travel."""
+        if self.device.type == "cpu":
+            return values
+        return values.pin_memory().to(self.device, non_blocking=True)
+
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a value over all processes."""
         if self.size == 1:

@@ -43,13 +43,9 @@ def measure(cache: FeatureCache, chosen: Recipe) -> dict[str, Any]:
     Raises:
         CacheError: the features lack one of the recipe's corpora, or it has one alone.
     """
-    if absent := set(chosen.corpora) - {clip.corpus for clip in cache.clips}:
-        raise CacheError(
-            f"The features don't hold {', '.join(sorted(absent))}, on which {chosen.name} trains: run `python -m train "
-            f"prepare --data DIR --corpora {' '.join(chosen.corpora)}`."
-        )
     if len(chosen.corpora) < 2:
         raise CacheError(f"The recipe {chosen.name} has one corpus alone: there is nothing to tell it apart from.")
+    cache.of(chosen.corpora)
     sides = [_clips(cache, chosen.corpora, test=test) for test in (False, True)]
     truth = [[cache.clips[clip].corpus for clip in side] for side in sides]
     return {

@@ -32,6 +32,7 @@ _CODE = (
     "train/loop.py",
     "train/prepare.py",
     "train/splits.py",
+    "train/networks/ensemble.py",
     "train/networks/pooling.py",
 )
 """Code that results depend on, beside the network's own file; how files are decoded shows in the data's digest."""
@@ -60,6 +61,7 @@ class Recipe:
         name: of the YAML file.
         corpora: what is trained on, keys of `train.corpora.CORPORA`.
         network, augment, optim: see there.
+        members: how many networks are trained apart and asked together, see `train.networks.ensemble`.
         seed: of everything that is drawn.
     """
 
@@ -68,7 +70,12 @@ class Recipe:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    members: int = 1
     seed: int = 0
+
+    def seed_of(self, member: int) -> int:
+        """The seed of member number `member`; another in every recipe that differs in its seed alone."""
+        return self.seed * self.members + member
 
     @property
     def hash(self) -> str:
@@ -140,7 +147,17 @@ def _meaning(path: Path) -> str:
         body: Iterable[ast.stmt] | None = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [statement for statement in body if not _is_text(statement)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return _dump(tree)
+
+
+def _dump(node: object) -> str:
+    """As `ast.dump`, but alike in every version of Python: they differ in which empty fields a node has."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 def _is_text(statement: ast.stmt) -> bool:

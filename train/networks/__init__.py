@@ -17,7 +17,8 @@ def build(name: str, options: dict[str, Any]) -> nn.Module:
     """A network by its name in `NETWORKS`, with the options of its constructor.
 
     Every network takes float32 (B, 1, n_mels, n_frames) and answers logits (B, 8) and attention
-    (B, n_frames / `CONTRACT.attention_stride`), see `ser_core.config.ModelContract`.
+    (B, n_frames / `CONTRACT.attention_stride`), see `ser_core.config.ModelContract`; while training, logits and those
+    of the attributes (B, 3, 2), see `train.batches.Batch`.
 
     Raises:
         SerError: no network has this name.

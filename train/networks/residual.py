@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
         return functional.relu(hidden + self.shortcut(x))
 
 
-class ResidualTower(nn.Module):
+class ResidualCnn(nn.Module):
     """A stem, four stages of residual blocks, attentive statistics pooling over time, one linear layer.
 
     Time shrinks by 8 (`CONTRACT.attention_stride`), the mel axis to four bands; what is left of it counts as channels.
@@ -108,38 +108,16 @@ class ResidualTower(nn.Module):
         self.classifier = nn.Linear(2 * features, len(EMOTIONS))
         self.attributes = nn.Linear(2 * features, 6)
 
-    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """float32 (B, 1, n_mels, T) in [-1, 1] -> logits (B, 8), logits of the attributes that `train.batches.Batch`
-        names (B, 3, 2), and attention (B, T / 8).
+    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """float32 (B, 1, n_mels, T) in [-1, 1] -> logits (B, 8) and attention (B, T / 8).
+
+        While training, in place of the attention the logits of the attributes that `train.batches.Batch` names
+        (B, 3, 2).
         """
         hidden = self.blocks(self.stem(log_mel))
         # Pooling squares and sums: in bfloat16 the difference of two large numbers would be noise.
         with torch.autocast(hidden.device.type, enabled=False):
             pooled, attention = self.pooling(hidden.float().flatten(1, 2))
             pooled = self.dropout(pooled)
-            return self.classifier(pooled), self.attributes(pooled).unflatten(1, (3, 2)), attention
-
-
-class ResidualCnn(nn.Module):
-    """One `ResidualTower`, or several that never see each other's answers and are asked together (Lakshminarayanan et
-    al. 2017, arXiv:1612.01474).
-
-    Args:
-        n_mels: bands of the input.
-        towers: how many.
-        options: of each tower.
-    """
-
-    def __init__(self, n_mels: int = 128, towers: int = 1, **options: Any) -> None:
-        super().__init__()
-        self.towers = nn.ModuleList(ResidualTower(n_mels, **options) for _ in range(towers))
-
-    def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
-        """float32 (B, 1, n_mels, T) in [-1, 1] -> logits (B, 8) and attention (B, T / 8), means over the towers.
-
-        While training, the logits of each tower (B, towers, 8), so that each has a loss of its own, and those of its
-        attributes (B, towers, 3, 2).
-        """
-        answers = [tower(log_mel) for tower in self.towers]
-        logits, attributes, attention = (torch.stack(parts, dim=1) for parts in zip(*answers, strict=True))
-        return (logits, attributes) if self.training else (logits.mean(dim=1), attention.mean(dim=1))
+            told = self.attributes(pooled).unflatten(1, (3, 2)) if self.training else attention
+            return self.classifier(pooled), told

@@ -1,0 +1,149 @@
+"""What a training run is, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ser_core.config import FeatureConfig
+from ser_core.errors import SerError
+from train import networks, splits
+from train.networks.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from train.cache import FeatureCache
+    from train.recipe import Recipe
+
+
+class RunError(SerError):
+    """A run that can't start or go on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a recipe becomes on one side of a split: as many networks as it has members, which are asked together.
+
+    Attributes:
+        recipe: what to do.
+        fold: whose test speakers stay unheard; None for what ships, which hears all.
+        left_out: a corpus that stays unheard as a whole, to be tested on; instead of a fold.
+        validate: hold out validation speakers as well, and say after every epoch how they are recognised.
+    """
+
+    recipe: Recipe
+    fold: int | None
+    validate: bool = False
+    left_out: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What its folder is called."""
+        if self.left_out is not None:
+            return f"without-{self.left_out}"
+        return ("all" if self.fold is None else f"fold{self.fold}") + ("-validate" if self.validate else "")
+
+    @property
+    def main(self) -> str:
+        """The corpus that makes up half of every epoch: the recipe's first that isn't left out."""
+        return next(corpus for corpus in self.recipe.corpora if corpus != self.left_out)
+
+    def folder(self, runs: Path) -> Path:
+        """Where the checkpoints and the weights of its members lie."""
+        return runs / self.recipe.name / self.name
+
+    def split(self, cache: FeatureCache) -> splits.Split:
+        """Its clips, by index into the cache.
+
+        Raises:
+            CacheError: the features lack one of the recipe's corpora.
+            RunError: the fold has no speaker to test.
+        """
+        chosen = cache.of(self.recipe.corpora)
+        if self.left_out is not None:
+            split = splits.by_corpus([cache.clips[index] for index in chosen], self.left_out)
+            return splits.Split(*(tuple(chosen[index] for index in side) for side in (split.train, (), split.test)))
+        split = splits.by_speaker(
+            [cache.clips[index] for index in chosen], self.recipe.corpora[0], self.fold, validate=self.validate
+        )
+        if self.fold is not None and not split.test:
+            raise RunError(
+                f"Fold {self.fold} has no speaker to test: five folds want at least five speakers of "
+                f"{self.recipe.corpora[0]}. Add some, or train with --all."
+            )
+        sides = (split.train, split.validation, split.test)
+        return splits.Split(*(tuple(chosen[index] for index in side) for side in sides))
+
+
+def build_member(chosen: Recipe) -> nn.Module:
+    """One of a recipe's networks, untrained, for the bands that the features have."""
+    return networks.build(chosen.network.name, {"n_mels": FeatureConfig().n_mels, **chosen.network.options})
+
+
+def save_member(folder: Path, network: nn.Module, record: dict[str, Any]) -> None:
+    """Write `weights-MEMBER.safetensors` and then `run-MEMBER.json`, which says that it is complete."""
+    from safetensors.torch import save_file
+
+    weights = {key: _compact(value.detach().cpu().contiguous()) for key, value in network.state_dict().items()}
+    save_file(weights, folder / f"weights-{record['member']}.safetensors")
+    path = folder / f"run-{record['member']}.json"
+    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _compact(values: Tensor) -> Tensor:
+    """Kernels and matrices in half precision, as they ship, so that what is measured is what is stored; the few values
+    of biases and batch norms, whose variances may be tiny, as they are.
+    """
+    return values.half() if values.dim() > 1 else values
+
+
+def load_record(run: Run, runs: Path, member: int) -> dict[str, Any]:
+    """What is known of a complete member.
+
+    Raises:
+        RunError: it isn't complete, or belongs to another state of the code.
+    """
+    path = run.folder(runs) / f"run-{member}.json"
+    if not path.is_file():
+        raise RunError(
+            f"There is no complete member {member} in {path.parent}: run `python -m train fit --config "
+            f"{run.recipe.name}`."
+        )
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if record["recipe_hash"] != run.recipe.hash:
+        raise RunError(
+            f"The weights in {path.parent} come from recipe {record['recipe_hash']}, the recipe and the code are now "
+            f"{run.recipe.hash}: train again."
+        )
+    return record
+
+
+def load_network(run: Run, runs: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The averaged networks of a complete run as one, in eval mode, and what is known of them.
+
+    Returns:
+        An `Ensemble`, and the record of its first member, `torch` and `device` those of all.
+
+    Raises:
+        RunError: a member isn't complete, belongs to another state of the code, or was trained on other data than the
+            first.
+    """
+    from safetensors.torch import load_file
+
+    members, records = [], []
+    for member in range(run.recipe.members):
+        records.append(load_record(run, runs, member))
+        network = build_member(run.recipe)
+        network.load_state_dict(load_file(run.folder(runs) / f"weights-{member}.safetensors"))
+        members.append(network)
+    if len(digests := {record["data_digest"] for record in records}) > 1:
+        raise RunError(
+            f"The members in {run.folder(runs)} were trained on different data ({', '.join(sorted(digests))}): train "
+            "them again."
+        )
+    places = {key: ", ".join(sorted({record[key] for record in records})) for key in ("torch", "device")}
+    return Ensemble(members).eval(), records[0] | places | {"packed": any(record["packed"] for record in records)}
