@@ -27,7 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import gradio as gr
 
 import ser_core
-from ser_core import hub, plots
+from ser_core import bundle, examples, hub, plots
 from ser_core.config import Limits
 from ser_core.emotions import COLOURS
 from ser_core.errors import AudioTooLong, NoAudio, SerError, UnreadableAudio, UnsupportedAudio
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from ser_core.examples import Examples
     from ser_core.prediction import Prediction
     from ser_core.recognizer import Recognizer
 
@@ -129,10 +130,11 @@ def _unique(picture: Image) -> Image:
     return picture
 
 
-def build(recognizer: Recognizer) -> gr.Blocks:
+def build(recognizer: Recognizer, clips: Examples | None = None) -> gr.Blocks:
     """The page and its API, judged by `recognizer`; nothing is served yet.
 
-    The one public endpoint is `/predict`: a sound file in; label chart, spectrogram and the Prediction as JSON out.
+    `clips` are offered beside the synthetic voices. The one public endpoint is `/predict`: a sound file in; label
+    chart, spectrogram and the Prediction as JSON out.
     """
 
     def predict(audio: str | None) -> Answer:  # the API's parameter is named as this one
@@ -183,14 +185,14 @@ def build(recognizer: Recognizer) -> gr.Blocks:
                 )
             with gr.Column(min_width=320):
                 chart = gr.Label(label="How probable each emotion is", show_heading=False, elem_id="chart")
-                examples = gr.Examples(
-                    [[str(ASSETS / "examples" / f"synthetic-{name.replace(' ', '-')}.wav")] for name in EXAMPLES],
-                    inputs=recording,
-                    example_labels=list(EXAMPLES),
-                    label="Or try a synthetic voice",
-                    elem_id="examples",
-                    api_visibility="private",
-                )
+                synthetic = {ASSETS / "examples" / f"synthetic-{name.replace(' ', '-')}.wav": name for name in EXAMPLES}
+                offered = [_offer(recording, synthetic, "Or try a synthetic voice", "examples")]
+                if clips is not None:
+                    offered.append(
+                        _offer(
+                            recording, clips.clips, f"Or an actor whom it heard in training: {clips.credit}", "actors"
+                        )
+                    )
                 with gr.Accordion("The whole answer as JSON", open=False):
                     details = gr.JSON(show_label=False, label="Prediction")
         gr.Markdown(model_line(recognizer), elem_id="model")
@@ -205,11 +207,23 @@ def build(recognizer: Recognizer) -> gr.Blocks:
             "show_progress": "minimal",
         }
         gr.on([recording.stop_recording, recording.upload, button.click], show, **shown)
-        examples.load_input_event.then(show, **shown)
+        for one in offered:
+            one.load_input_event.then(show, **shown)
         recording.clear(lambda: nothing(INVITATION), None, shown["outputs"], queue=False, api_visibility="private")
         gr.on([], predict, outputs=[chart, spectrogram, details], api_name="predict", **shared)
     page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
     return page
+
+
+def _offer(recording: gr.Audio, clips: dict[Path, str], label: str, elem_id: str) -> Any:
+    return gr.Examples(
+        [[str(path)] for path in clips],
+        inputs=recording,
+        example_labels=list(clips.values()),
+        label=label,
+        elem_id=elem_id,
+        api_visibility="private",
+    )
 
 
 def theme() -> gr.themes.Base:
@@ -336,8 +350,8 @@ def _auth(text: str) -> tuple[str, str]:
     return user, password
 
 
-def open_model(wanted: str | None) -> Recognizer:
-    """The model that was asked for, or what stands in for one that the Hub doesn't give.
+def open_model(wanted: str | None) -> tuple[Recognizer, Examples | None]:
+    """The model that was asked for, or what stands in for one that the Hub doesn't give; and the clips that it brings.
 
     Raises:
         BundleError: a folder was asked for, and holds no model that can be used; or the copy that ships is damaged.
@@ -348,12 +362,12 @@ def open_model(wanted: str | None) -> Recognizer:
         importlib.import_module(name)
     found = search.result()
     try:
-        return ser_core.load(found)
+        return ser_core.load(found), examples.of(bundle.read(found.folder))
     except SerError as error:
         if found.commit is None:
             raise
         log.warning("The model from the Hub can't be used: %s", error)
-        return ser_core.load(hub.bundled(str(error)))
+        return ser_core.load(hub.bundled(str(error))), None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -361,7 +375,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        page = build(recognizer := open_model(options.model))
+        recognizer, clips = open_model(options.model)
+        page = build(recognizer, clips)
         launch(page, options)
     except SerError as error:
         return _fail(str(error))

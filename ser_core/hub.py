@@ -23,8 +23,8 @@ from ser_core.errors import BundleError, SerError
 TIMEOUT_S = 10.0
 """Seconds that a start waits for the Hub in all, to connect, ask and download."""
 MANIFEST_MAX_BYTES = 1024 * 1024
-SUFFIXES = frozenset({".xml", ".bin", ".onnx", ".json", ".safetensors", ".md"})
-"""Kinds of files that are downloaded: weights, figures and terms, nothing that could be executed."""
+SUFFIXES = frozenset({".xml", ".bin", ".onnx", ".json", ".safetensors", ".md", ".wav", ".flac"})
+"""Kinds of files that are downloaded: weights, figures, terms and example clips, nothing that could be executed."""
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")

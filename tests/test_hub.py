@@ -45,18 +45,11 @@ def published(server: HubServer, folder: Path, version: str = "1.2.3") -> str:
     made = folder / version
     bundles.make(made)
     (made / BIN).write_bytes((made / BIN).read_bytes() + version.encode())
-    sealed(made, version=version)
+    bundles.seal(made, version=version)
     files = {path.name: path.read_bytes() for path in made.iterdir()}
     return server.put(
         MODEL, {**files, "README.md": b"# A card", "examples/angry.wav": b"RIFF", "setup.py": b"import os"}
     )
-
-
-def sealed(folder: Path, **changes: Any) -> None:
-    """Write the manifest of a bundle anew, over the files as they are."""
-    stored = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    fields = {key: stored[key] for key in ("name", "version", "precision", "licence", "training")}
-    bundle.write(folder, calibration=bundles.CALIBRATION, **{**fields, **changes})
 
 
 def search(cache: Path, wanted: str = MODEL, timeout_s: float = 20.0) -> Located:
@@ -288,7 +281,7 @@ def test_an_ir_that_openvino_can_not_read_is_replaced_by_the_onnx_beside_it(
 ) -> None:
     bundles.make(tmp_path)
     (tmp_path / MODEL_FILES["fp16"][0]).write_text("<net version='99'/>", encoding="utf-8")
-    sealed(tmp_path)
+    bundles.seal(tmp_path)
     recognizer = ser_core.load(tmp_path)
     assert recognizer.info.precision == "fp32"
     assert "The ONNX file beside it serves instead." in caplog.text

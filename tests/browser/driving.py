@@ -32,7 +32,11 @@ def chromium() -> str | None:
 
 @contextmanager
 def serving(
-    model: str | None = None, *, python: str | Path = sys.executable, environment: Mapping[str, str] | None = None
+    model: str | None = None,
+    *,
+    python: str | Path = sys.executable,
+    environment: Mapping[str, str] | None = None,
+    root: Path = ROOT,
 ) -> Iterator[str]:
     """`python app.py` on a free loopback port; gives its address and ends it afterwards.
 
@@ -40,6 +44,7 @@ def serving(
         model: for `--model`.
         python: the interpreter.
         environment: variables on top of this process's own.
+        root: the folder of the app.
 
     Raises:
         RuntimeError: it ended or did not answer in time; the message holds what it printed.
@@ -51,7 +56,7 @@ def serving(
     command = [str(python), "app.py", "--port", str(port), *(["--model", model] if model else [])]
     variables = {**os.environ, **(environment or {})}
     with tempfile.TemporaryFile("w+") as printed:
-        server = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=printed, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, cwd=root, env=variables, stdout=printed, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + START_S
             while not _answers(url):
