@@ -1,16 +1,18 @@
 """The page: builds it, wires it, launches it, and turns errors into messages. Everything else is in `ser_core`.
 
-python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--model FOLDER]
+python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--model FOLDER or USER/NAME@COMMIT]
 """
 
 from __future__ import annotations
 
 import argparse
 import html
+import importlib
 import logging
 import os
 import socket
 import sys
+import textwrap
 import threading
 import uuid
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import gradio as gr
 
 import ser_core
-from ser_core import plots
+from ser_core import bundle, examples, hub, plots
 from ser_core.config import Limits
 from ser_core.emotions import COLOURS
 from ser_core.errors import AudioTooLong, NoAudio, SerError, UnreadableAudio, UnsupportedAudio
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from ser_core.examples import Examples
     from ser_core.prediction import Prediction
     from ser_core.recognizer import Recognizer
 
@@ -85,7 +88,9 @@ def say(prediction: Prediction) -> str:
 def model_line(recognizer: Recognizer) -> str:
     """Which weights are running and, where it was measured, how often they are right; Markdown."""
     info = recognizer.info
-    line = f"{info.name} {info.version}, {info.precision.upper()}, run by OpenVINO."
+    # Part of it may be another's words: a name in a manifest that was refused, say.
+    source = html.escape(textwrap.shorten(info.source, 240, placeholder=" …"))
+    line = f"{info.name} v{info.version}, {source}. {info.precision.upper()}, run by OpenVINO."
     speech = recognizer.metrics.get("actor_independent", {}).get("speech", {})
     if "accuracy" in speech:
         line += f" On actors it had never heard it was right about {speech['accuracy'] * 100:.0f} % of spoken clips."
@@ -125,10 +130,11 @@ def _unique(picture: Image) -> Image:
     return picture
 
 
-def build(recognizer: Recognizer) -> gr.Blocks:
+def build(recognizer: Recognizer, clips: Examples | None = None) -> gr.Blocks:
     """The page and its API, judged by `recognizer`; nothing is served yet.
 
-    The one public endpoint is `/predict`: a sound file in; label chart, spectrogram and the Prediction as JSON out.
+    `clips` are offered beside the synthetic voices. The one public endpoint is `/predict`: a sound file in; label
+    chart, spectrogram and the Prediction as JSON out.
     """
 
     def predict(audio: str | None) -> Answer:  # the API's parameter is named as this one
@@ -179,14 +185,14 @@ def build(recognizer: Recognizer) -> gr.Blocks:
                 )
             with gr.Column(min_width=320):
                 chart = gr.Label(label="How probable each emotion is", show_heading=False, elem_id="chart")
-                examples = gr.Examples(
-                    [[str(ASSETS / "examples" / f"synthetic-{name.replace(' ', '-')}.wav")] for name in EXAMPLES],
-                    inputs=recording,
-                    example_labels=list(EXAMPLES),
-                    label="Or try a synthetic voice",
-                    elem_id="examples",
-                    api_visibility="private",
-                )
+                synthetic = {ASSETS / "examples" / f"synthetic-{name.replace(' ', '-')}.wav": name for name in EXAMPLES}
+                offered = [_offer(recording, synthetic, "Or try a synthetic voice", "examples")]
+                if clips is not None:
+                    offered.append(
+                        _offer(
+                            recording, clips.clips, f"Or an actor whom it heard in training: {clips.credit}", "actors"
+                        )
+                    )
                 with gr.Accordion("The whole answer as JSON", open=False):
                     details = gr.JSON(show_label=False, label="Prediction")
         gr.Markdown(model_line(recognizer), elem_id="model")
@@ -201,11 +207,23 @@ def build(recognizer: Recognizer) -> gr.Blocks:
             "show_progress": "minimal",
         }
         gr.on([recording.stop_recording, recording.upload, button.click], show, **shown)
-        examples.load_input_event.then(show, **shown)
+        for one in offered:
+            one.load_input_event.then(show, **shown)
         recording.clear(lambda: nothing(INVITATION), None, shown["outputs"], queue=False, api_visibility="private")
         gr.on([], predict, outputs=[chart, spectrogram, details], api_name="predict", **shared)
     page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
     return page
+
+
+def _offer(recording: gr.Audio, clips: dict[Path, str], label: str, elem_id: str) -> Any:
+    return gr.Examples(
+        [[str(path)] for path in clips],
+        inputs=recording,
+        example_labels=list(clips.values()),
+        label=label,
+        elem_id=elem_id,
+        api_visibility="private",
+    )
 
 
 def theme() -> gr.themes.Base:
@@ -282,14 +300,14 @@ class Options:
         port: None means the first free one from 7860 on.
         share: ask Gradio for a public link.
         auth: user and password that the page asks for; None lets everybody in.
-        model: the folder of a bundle; None is the one that ships.
+        model: the folder of a bundle, USER/NAME or USER/NAME@COMMIT on the Hub; None is the copy that ships.
     """
 
     host: str = "127.0.0.1"
     port: int | None = None
     share: bool = False
     auth: tuple[str, str] | None = None
-    model: Path | None = None
+    model: str | None = None
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -305,7 +323,11 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--port", help="port to listen on (also: GRADIO_SERVER_PORT, PORT); default: free, from 7860 on"
     )
-    parser.add_argument("--model", metavar="FOLDER", type=Path, help="a model bundle other than the one that ships")
+    parser.add_argument(
+        "--model",
+        metavar="FOLDER|USER/NAME[@COMMIT]",
+        help="a model other than the one that ships: a bundle's folder, or one on the Hub (also: SER_MODEL_REPO)",
+    )
     given = parser.parse_args(argv)
     port = given.port or environment.get("GRADIO_SERVER_PORT") or environment.get("PORT") or None
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -315,7 +337,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         port=None if port is None else int(port),
         share=given.share or environment.get("GRADIO_SHARE", "").lower() == "true",
         auth=given.auth,
-        model=given.model,
+        model=given.model or environment.get("SER_MODEL_REPO") or None,
     )
 
 
@@ -328,13 +350,33 @@ def _auth(text: str) -> tuple[str, str]:
     return user, password
 
 
+def open_model(wanted: str | None) -> tuple[Recognizer, Examples | None]:
+    """The model that was asked for, or what stands in for one that the Hub doesn't give; and the clips that it brings.
+
+    Raises:
+        BundleError: a folder was asked for, and holds no model that can be used; or the copy that ships is damaged.
+    """
+    search = hub.Search(wanted)
+    # The imports that an answer needs take seconds, in which the Hub can answer.
+    for name in ("openvino", "librosa", "scipy.special"):
+        importlib.import_module(name)
+    found = search.result()
+    try:
+        return ser_core.load(found), examples.of(bundle.read(found.folder))
+    except SerError as error:
+        if found.commit is None:
+            raise
+        log.warning("The model from the Hub can't be used: %s", error)
+        return ser_core.load(hub.bundled(str(error))), None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Load the model, serve the page until it is interrupted; returns the exit code."""
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        recognizer = ser_core.load(options.model)
-        page = build(recognizer)
+        recognizer, clips = open_model(options.model)
+        page = build(recognizer, clips)
         launch(page, options)
     except SerError as error:
         return _fail(str(error))

@@ -223,7 +223,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write there, not to standard output; a file of this name is replaced, once all is judged",
     )
-    parser.add_argument("--model", metavar="DIR", help="folder of the model (default: the one that comes with this)")
+    parser.add_argument(
+        "--model",
+        metavar="DIR|USER/NAME[@COMMIT]",
+        help="folder of the model, or a model on the Hub (default: the one that comes with this)",
+    )
     parser.add_argument(
         "--precision", choices=get_args(Precision), help="of the model's weights (default: the model's own choice)"
     )

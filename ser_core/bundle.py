@@ -120,6 +120,17 @@ def read(folder: Path) -> Bundle:
         BundleError: there is none, it is damaged or incomplete, or it doesn't fit this version; the message names both
             sides.
     """
+    bundle = outline(folder)
+    _verify_files(bundle)
+    return bundle
+
+
+def outline(folder: Path) -> Bundle:
+    """What a bundle's manifest says, held to this version, before any other file of it is looked at.
+
+    Raises:
+        BundleError: there is no manifest, it is damaged, or the model that it speaks of doesn't fit this version.
+    """
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise BundleError(f"There is no model in {folder}: it has no {MANIFEST}. Name the folder of an exported model.")
@@ -152,7 +163,7 @@ def read(folder: Path) -> Bundle:
         raise BundleError(
             f"{manifest} can't be read ({error!r}): it is damaged. Export or download it again."
         ) from error
-    _verify(bundle)
+    _check_fit(bundle)
     return bundle
 
 
@@ -191,7 +202,7 @@ def write(
     return read(folder)
 
 
-def _verify(bundle: Bundle) -> None:
+def _check_fit(bundle: Bundle) -> None:
     if bundle.features != FeatureConfig():
         ours, theirs = FeatureConfig().to_dict(), bundle.features.to_dict()
         differences = ", ".join(f"{key} {theirs[key]} against {ours[key]}" for key in ours if ours[key] != theirs[key])
@@ -214,10 +225,14 @@ def _verify(bundle: Bundle) -> None:
             f"The files of the model in {bundle.folder} are {size / 2**20:.1f} MB large, at most {MAX_BYTES // 2**20} "
             "MB are read. Export a smaller network."
         )
-    for name, record in bundle.files.items():
+    for name in bundle.files:
         # A name with a folder in it could lead out of the bundle.
         if PurePosixPath(name).name != name or "\\" in name or name in {"", ".", ".."}:
             raise BundleError(f"{MANIFEST} in {bundle.folder} names {name!r}, which is no plain file name.")
+
+
+def _verify_files(bundle: Bundle) -> None:
+    for name, record in bundle.files.items():
         path = bundle.folder / name
         if not path.is_file():
             raise BundleError(f"{name} is missing from the model in {bundle.folder}. Export or download it again.")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import audio, bundle, quality, windows
+from ser_core import audio, bundle, hub, quality, windows
 from ser_core.audio import Sound
 from ser_core.config import CONTRACT, FeatureConfig, Limits
 from ser_core.emotions import LABELS
-from ser_core.errors import UnsupportedAudio
+from ser_core.errors import BundleError, UnsupportedAudio
+from ser_core.hub import Located
 from ser_core.prediction import ModelInfo, Precision, Prediction, State, Timings, Window
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ser_core.bundle import Bundle, Calibration
     from ser_core.features import LogMel
     from ser_core.windows import Stretch
+
+log = logging.getLogger("ser.recognizer")
 
 _BATCH = 32
 """Windows in one call of the network: enough to keep it busy, few enough that its memory stays bounded."""
@@ -219,12 +222,16 @@ class Recognizer:
 
 
 def load(
-    model: str | os.PathLike[str] | None = None, *, precision: Precision | None = None, limits: Limits | None = None
+    model: str | os.PathLike[str] | Located | None = None,
+    *,
+    precision: Precision | None = None,
+    limits: Limits | None = None,
 ) -> Recognizer:
     """Load a model and be ready to answer.
 
     Args:
-        model: the folder of a bundle; the copy that comes with the project if None.
+        model: the folder of a bundle, USER/NAME or USER/NAME@COMMIT on the Hugging Face Hub, or what `hub.locate` gave;
+            the copy that comes with the project if None.
         precision: "fp32", "fp16" or "int8"; the bundle's own choice if None.
         limits: which recordings are accepted; `Limits()` if None.
 
@@ -234,19 +241,35 @@ def load(
     Raises:
         BundleError: there is no bundle, it is damaged, or it doesn't fit this version.
     """
-    from ser_core.backends import OpenVinoBackend
-
-    found: Bundle = bundle.read(Path(model) if model is not None else bundle.BUNDLED)
-    chosen = precision or found.precision
+    found = model if isinstance(model, Located) else hub.locate(model)
+    opened = bundle.read(found.folder)
+    backend, chosen = _backend(opened, precision)
     info = ModelInfo(
-        name=found.name,
-        version=found.version,
-        source="bundled copy" if model is None else str(model),
-        revision=found.revision,
+        name=opened.name,
+        version=opened.version,
+        source=found.source,
+        revision=found.commit or opened.revision,
         precision=chosen,
     )
-    backend = OpenVinoBackend(found.model_path(chosen), found.features.n_mels)
-    return Recognizer(backend, info, found.calibration, config=found.features, limits=limits, metrics=found.metrics())
+    return Recognizer(
+        backend, info, opened.calibration, config=opened.features, limits=limits, metrics=opened.metrics()
+    )
+
+
+def _backend(opened: Bundle, asked: Precision | None) -> tuple[Backend, Precision]:
+    """The network in the precision that was asked for, or in the bundle's own; where OpenVINO can't read that, as ONNX,
+    which older and newer versions read alike.
+    """
+    from ser_core.backends import OpenVinoBackend
+
+    chosen = asked or opened.precision
+    try:
+        return OpenVinoBackend(opened.model_path(chosen), opened.features.n_mels), chosen
+    except BundleError as error:
+        if asked is not None or chosen == "fp32":
+            raise
+        log.warning("%s The ONNX file beside it serves instead.", error)
+        return OpenVinoBackend(opened.model_path("fp32"), opened.features.n_mels), "fp32"
 
 
 class _Clock:

@@ -148,6 +148,13 @@ def make(folder: Path, **changes: Any) -> Bundle:
     return bundle.write(folder, **{**fields, **changes})
 
 
+def seal(folder: Path, **changes: Any) -> Bundle:
+    """Write the manifest of a bundle anew, over its files as they are now; `changes` go to `bundle.write`."""
+    stored = json.loads((folder / bundle.MANIFEST).read_text(encoding="utf-8"))
+    fields = {key: stored[key] for key in ("name", "version", "precision", "licence", "training")}
+    return bundle.write(folder, calibration=CALIBRATION, **{**fields, **changes})
+
+
 @functools.cache
 def _files() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="ser-bundle-"))

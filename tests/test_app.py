@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -25,12 +26,13 @@ from PIL import Image
 
 import app
 import ser_core
-from ser_core import plots
+from ser_core import hub, plots
 from ser_core.audio import Sound
 from ser_core.config import FeatureConfig, Limits
 from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
 from ser_core.features import trim
+from ser_core.hub import Located
 from ser_core.prediction import ModelInfo, Prediction, QualityNote, Span, Timings, Window
 from tests import bundles, sounds
 
@@ -158,8 +160,16 @@ def test_notes_follow_the_sentence_and_cannot_carry_markup() -> None:
 
 def test_model_line_tells_name_version_precision_and_measured_accuracy() -> None:
     line = app.model_line(FAKE)
-    assert line.startswith("fake 1.2, FP16, run by OpenVINO. ")
+    assert line.startswith("fake v1.2, tests. FP16, run by OpenVINO. ")
     assert "right about 73 % of spoken clips" in line
+
+
+def test_model_line_tells_in_plain_words_whatever_a_foreign_manifest_says() -> None:
+    source = "bundled copy: the model lists '<img src=x onerror=alert(1)>.py'; " + "and more " * 99
+    foreign = SimpleNamespace(info=replace(FAKE.info, source=source), metrics={})
+    line = app.model_line(foreign)  # type: ignore[arg-type]
+    assert "bundled copy: the model lists &#x27;&lt;img src=x onerror=alert(1)&gt;.py" in line
+    assert len(line) < 500
 
 
 # The API
@@ -340,12 +350,32 @@ def test_a_host_that_is_not_ours_is_one_line_and_exit_code_1(
 def test_a_model_that_does_not_load_is_its_own_sentence_and_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(model: Path | None) -> None:
-        raise BundleError(f"There is no model in {model}. Give a bundle's folder.")
-
-    monkeypatch.setattr(ser_core, "load", refuse)
     assert app.main(["--model", "nowhere"]) == 1
-    assert capsys.readouterr().err == "There is no model in nowhere. Give a bundle's folder.\n"
+    assert capsys.readouterr().err.startswith("'nowhere' is neither a folder that is there nor a model on the Hugging")
+    assert app.main(["--model", "./nowhere"]) == 1
+    assert capsys.readouterr().err.startswith("There is no model in nowhere: it has no bundle.json. Name the folder ")
+
+
+def test_a_model_from_the_hub_that_does_not_load_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose files are all as its manifest says, and which OpenVINO can't read all the same."""
+    found = Located(Path("cached"), "tester/model, commit abc1234, from the Hub", "abc1234")
+
+    def refuse(model: Located) -> Any:
+        if model is found:
+            raise BundleError("OpenVINO can't load model.onnx.")
+        return model
+
+    monkeypatch.setattr(hub.Search, "result", lambda _: found)
+    monkeypatch.setattr(ser_core, "load", refuse)
+    assert app.open_model("tester/model") == hub.bundled("OpenVINO can't load model.onnx")  # type: ignore[comparison-overlap]
+
+
+def test_the_model_is_asked_for_on_the_command_line_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SER_MODEL_REPO", raising=False)
+    assert app.parse([]).model is None
+    monkeypatch.setenv("SER_MODEL_REPO", "ann/voice@v1")
+    assert app.parse([]).model == "ann/voice@v1"
+    assert app.parse(["--model", "bob/voice"]).model == "bob/voice"
 
 
 def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:

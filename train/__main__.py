@@ -18,6 +18,8 @@ COMMANDS = {
     "probe": "measure how well the corpora can be told apart by their sound",
     "report": "stored figures -> the tables in README.md",
     "export": "networks -> ONNX and OpenVINO, checked, as a bundle",
+    "publish": "a bundle with its card -> a model on the Hugging Face Hub",
+    "publish-space": "the page -> a Space on the Hugging Face Hub",
 }
 
 
@@ -30,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, description=text)
         # Only the asked command is imported: `download --help` needs no torch.
         if name in arguments[:1]:
-            module = importlib.import_module(f"train.{name}")
+            module = importlib.import_module(f"train.{name.replace('-', '_')}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     args = parser.parse_args(arguments)

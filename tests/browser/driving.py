@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from playwright.sync_api import Browser
 
@@ -29,8 +31,20 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def serving(model: str | None = None) -> Iterator[str]:
+def serving(
+    model: str | None = None,
+    *,
+    python: str | Path = sys.executable,
+    environment: Mapping[str, str] | None = None,
+    root: Path = ROOT,
+) -> Iterator[str]:
     """`python app.py` on a free loopback port; gives its address and ends it afterwards.
+
+    Args:
+        model: for `--model`.
+        python: the interpreter.
+        environment: variables on top of this process's own.
+        root: the folder of the app.
 
     Raises:
         RuntimeError: it ended or did not answer in time; the message holds what it printed.
@@ -39,19 +53,21 @@ def serving(model: str | None = None) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/"
-    command = [sys.executable, "app.py", "--port", str(port), *(["--model", model] if model else [])]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        deadline = time.monotonic() + START_S
-        while not _answers(url):
-            if server.poll() is not None or time.monotonic() > deadline:
-                server.kill()
-                raise RuntimeError(f"{' '.join(command)} did not serve:\n{server.communicate()[0]}")
-            time.sleep(0.2)
-        yield url
-    finally:
-        server.terminate()
-        server.communicate(timeout=20)
+    command = [str(python), "app.py", "--port", str(port), *(["--model", model] if model else [])]
+    variables = {**os.environ, **(environment or {})}
+    with tempfile.TemporaryFile("w+") as printed:
+        server = subprocess.Popen(command, cwd=root, env=variables, stdout=printed, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + START_S
+            while not _answers(url):
+                if server.poll() is not None or time.monotonic() > deadline:
+                    printed.seek(0)
+                    raise RuntimeError(f"{' '.join(command)} did not serve:\n{printed.read()}")
+                time.sleep(0.2)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def _answers(url: str) -> bool:

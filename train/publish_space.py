@@ -1,0 +1,149 @@
+"""`python -m train publish-space`: what the page needs of this checkout -> one commit of a Gradio Space on the Hub.
+
+The Space runs the model that its variable SER_MODEL_REPO names, at one commit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from huggingface_hub import SpaceCard
+from yaml import YAMLError
+
+from ser_core import bundle
+from ser_core.errors import BundleError
+from ser_core.hub import HubModel
+from train import hub_upload
+from train.hub_errors import PublishError, Repo, check_repo_id, explained
+from train.hub_upload import Delivered, Upload
+from train.recipe import ROOT
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from huggingface_hub import HfApi
+
+VARIABLE = "SER_MODEL_REPO"
+MARKER = "ser_core/__init__.py"
+PATTERNS = (
+    "app.py",
+    "requirements.txt",
+    "README.md",
+    "LICENSE",
+    "ser_core/**/*.py",
+    "assets/*.md",
+    "assets/*.css",
+    "assets/*.png",
+    "assets/examples/*.wav",
+    "assets/voice/*",
+)
+"""All that `app.py` and `ser_core` read, with the licences and the page's picture, beside the bundle; see `gather`."""
+
+
+def gather(root: Path) -> dict[str, bytes]:
+    """All files of the Space by path.
+
+    The bundle of the checkout is among them: the page runs it where the Hub can't be reached.
+
+    Args:
+        root: of the checkout.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        PublishError: something that the page needs is missing.
+    """
+    model = root / "assets" / "model"
+    shipped = bundle.read(model)
+    found = [model / name for name in (bundle.MANIFEST, *shipped.files)]
+    for pattern in PATTERNS:
+        if not (matching := [path for path in root.glob(pattern) if path.is_file()]):
+            raise PublishError(
+                f"{root} has no {pattern}, which the Space needs. Nothing was sent. Use a whole checkout."
+            )
+        found += matching
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(found)}
+    _check_front_matter(files["README.md"].decode())
+    return files
+
+
+def _check_front_matter(page: str) -> None:
+    """Raise PublishError where the Hub couldn't tell from the page what to run."""
+    try:
+        told = SpaceCard(page).data
+        complete = told.get("sdk") == "gradio" and told.get("app_file") == "app.py"
+    except (ValueError, YAMLError):
+        complete = False
+    if not complete:
+        raise PublishError(
+            "README.md doesn't begin with a front matter that says `sdk: gradio` and `app_file: app.py`. Nothing was "
+            "sent. Put it there, between two lines of `---`."
+        )
+
+
+def pinned(text: str) -> HubModel:
+    """Read --model. Raises PublishError where it isn't USER/MODEL@HASH with a full commit hash."""
+    try:
+        model = HubModel.parse(text)
+    except BundleError:
+        model = None
+    if model is None or not model.pinned:
+        raise PublishError(
+            f"--model is {text!r}, which doesn't name one state of a model for good. Nothing was sent. Give "
+            "USER/MODEL@HASH with all 40 hex digits of a commit, as `python -m train publish` prints it."
+        )
+    check_repo_id(model.repo_id)
+    return model
+
+
+def set_model(api: HfApi, repo: Repo, model: HubModel, commit: str) -> bool:
+    """Set the Space's variable; False where it names this model already.
+
+    Args:
+        api: the Hub's client.
+        repo: the Space.
+        model: what it shall run.
+        commit: that the Space holds, for the message.
+
+    Raises:
+        PublishError: the Hub refused, or can't be reached.
+    """
+    with explained(repo, f"{repo.repo_id} holds the files as commit {commit}, but {VARIABLE} is not set to {model}."):
+        now = api.get_space_variables(repo.repo_id).get(VARIABLE)
+        if now is not None and now.value == str(model):
+            return False
+        api.add_space_variable(repo.repo_id, VARIABLE, str(model), description="The model that the page runs")
+        return True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m train publish-space`."""
+    parser.add_argument("--repo-id", required=True, metavar="USER/NAME", help="the Space on the Hub; made if missing")
+    parser.add_argument(
+        "--model", required=True, metavar="USER/MODEL@HASH", help="what it runs, as `python -m train publish` prints it"
+    )
+    parser.add_argument("--private", action="store_true", help="if it has to be made, for its owner's eyes alone")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make or update the Space, or say what would be sent."""
+    check_repo_id(args.repo_id)
+    model = pinned(args.model)
+    upload = Upload(
+        repo_id=args.repo_id,
+        repo_type="space",
+        files=gather(ROOT),
+        message=f"The page, on {model.repo_id}",
+        marker=MARKER,
+        private=args.private,
+    )
+    if args.dry_run:
+        print("\n".join([*upload.lines(), f"{VARIABLE}={model}", "Nothing was sent (--dry-run)."]))
+        return 0
+    api = hub_upload.connect()
+    delivered: Delivered = hub_upload.deliver(api, upload)
+    print("\n".join(delivered.lines()))
+    changed = set_model(api, Repo(args.repo_id, "space", api.endpoint), model, delivered.commit)
+    print(f"{VARIABLE}={model} {'is set' if changed else 'was set already'}")
+    return 0
