@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 import pytest
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, SpaceCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._http import hf_raise_for_status
@@ -21,6 +21,7 @@ from huggingface_hub.utils.sha import git_hash
 from ser_core import bundle, examples
 from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
+from ser_core.hub import HubModel
 from tests import bundles
 from train import card, hub_errors, hub_upload, publish, publish_space
 from train.__main__ import main
@@ -478,6 +479,8 @@ def test_the_line_for_the_app_names_the_commit(
 
 # The Space.
 
+SPACES_MODEL = HubModel("me/ser", HASH)
+
 
 @pytest.mark.parametrize("model", ["me/ser", "me/ser@main", "me/ser@0123abc", f"ser@{HASH}", f"me/ser@{HASH.upper()}"])
 def test_a_space_runs_one_commit_of_a_model_alone(model: str) -> None:
@@ -488,7 +491,7 @@ def test_a_space_runs_one_commit_of_a_model_alone(model: str) -> None:
 
 @bundles.needs_shipped
 def test_the_space_holds_what_the_page_reads_and_no_more(tmp_path: Path) -> None:
-    files = publish_space.gather(ROOT)
+    files = publish_space.gather(ROOT, SPACES_MODEL)
     assert {path.partition("/")[0] for path in files} == {
         *("README.md", "LICENSE", "app.py", "requirements.txt", "ser_core", "assets")
     }
@@ -515,18 +518,34 @@ def test_the_space_holds_what_the_page_reads_and_no_more(tmp_path: Path) -> None
     ],
 )
 def test_a_checkout_that_lacks_something_is_refused(path: str, expected: str, tmp_path: Path) -> None:
-    for name in publish_space.gather(ROOT):
+    for name in publish_space.gather(ROOT, SPACES_MODEL):
         if name != path:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / name)
     with pytest.raises((PublishError, BundleError), match=expected):
-        publish_space.gather(tmp_path)
+        publish_space.gather(tmp_path, SPACES_MODEL)
 
 
 @pytest.mark.parametrize("page", ["# No front matter", "---\nsdk: docker\n---\n", "---\nsdk: [\n---\n"])
 def test_a_page_that_the_hub_could_not_run_is_refused(page: str) -> None:
     with pytest.raises(PublishError, match="front matter"):
-        publish_space._check_front_matter(page)
+        publish_space._with_model(page, SPACES_MODEL)
+
+
+def test_the_spaces_page_names_its_model_and_has_it_in_its_image() -> None:
+    page = publish_space._with_model("---\nsdk: gradio\napp_file: app.py\ntitle: T\n---\n\n# Page\n", SPACES_MODEL)
+    told: Any = SpaceCard(page).data
+    assert (told.title, told.models) == ("T", ["me/ser"])
+    (preloaded,) = told.preload_from_hub
+    repo_id, files, commit = preloaded.split()
+    assert (repo_id, commit) == ("me/ser", HASH)
+    assert set(files.split(",")) == {
+        bundle.MANIFEST,
+        "metrics.json",
+        "LICENSE.md",
+        *(name for names in bundle.MODEL_FILES.values() for name in names),
+    }
+    assert page.endswith("---\n\n# Page\n")
 
 
 @pytest.mark.parametrize("status", [402, 403])
@@ -552,7 +571,8 @@ def test_a_space_is_made_once_and_told_its_model(
     assert len(hub.written) == 3
     assert f"SER_MODEL_REPO=me/ser@{HASH} was set already" in capsys.readouterr().out
     assert main([*command[:-1], f"me/ser@{HASH[::-1]}"]) == 0
-    assert hub.written[3:] == ["add_space_variable"]
+    # Its page names the model, too.
+    assert hub.written[3:] == ["create_commit", "add_space_variable"]
 
 
 def test_a_variable_that_could_not_be_set_is_told_with_the_commit() -> None:

@@ -65,3 +65,11 @@ def test_the_probe_is_told_in_a_sentence() -> None:
     assert "these 3 corpora" in told
     assert "99.0 % of the clips of unheard speakers as they are" in told
     assert "80.0 % as training hears them (chance: 33.3 %)" in told
+
+
+def test_the_environments_sentence_says_what_takes_most_of_it() -> None:
+    said = report.environment({"bytes": 901_364_181, "largest": {"openvino": 183_453_129, "llvmlite": 179_309_395}})
+    assert said == (
+        "An environment with `requirements.txt` alone, without torch, takes 0.90 GB; most of it is openvino 183 MB, "
+        "llvmlite 179 MB."
+    )

@@ -41,21 +41,22 @@ PATTERNS = (
 """All that `app.py` and `ser_core` read, with the licences and the page's picture, beside the bundle; see `gather`."""
 
 
-def gather(root: Path) -> dict[str, bytes]:
+def gather(root: Path, model: HubModel) -> dict[str, bytes]:
     """All files of the Space by path.
 
     The bundle of the checkout is among them: the page runs it where the Hub can't be reached.
 
     Args:
         root: of the checkout.
+        model: what the Space shall run, for its front matter.
 
     Raises:
         BundleError: the bundle is damaged.
         PublishError: something that the page needs is missing.
     """
-    model = root / "assets" / "model"
-    shipped = bundle.read(model)
-    found = [model / name for name in (bundle.MANIFEST, *shipped.files)]
+    beside = root / "assets" / "model"
+    shipped = bundle.read(beside)
+    found = [beside / name for name in (bundle.MANIFEST, *shipped.files)]
     for pattern in PATTERNS:
         if not (matching := [path for path in root.glob(pattern) if path.is_file()]):
             raise PublishError(
@@ -63,15 +64,24 @@ def gather(root: Path) -> dict[str, bytes]:
             )
         found += matching
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(found)}
-    _check_front_matter(files["README.md"].decode())
+    files["README.md"] = _with_model(files["README.md"].decode(), model).encode()
     return files
 
 
-def _check_front_matter(page: str) -> None:
-    """Raise PublishError where the Hub couldn't tell from the page what to run."""
+def _with_model(page: str, model: HubModel) -> str:
+    """The page with the model in its front matter: linked from the Space, and put into its image when that is built, so
+    that a start needs no network.
+
+    Raises:
+        PublishError: the Hub couldn't tell from the page what to run.
+    """
+    weights = [name for names in bundle.MODEL_FILES.values() for name in names]
+    wanted = ",".join([bundle.MANIFEST, bundle.METRICS, "LICENSE.md", *weights])
     try:
-        told = SpaceCard(page).data
-        complete = told.get("sdk") == "gradio" and told.get("app_file") == "app.py"
+        card = SpaceCard(page)
+        complete = card.data.get("sdk") == "gradio" and card.data.get("app_file") == "app.py"
+        card.data["models"] = [model.repo_id]
+        card.data["preload_from_hub"] = [f"{model.repo_id} {wanted} {model.revision}"]
     except (ValueError, YAMLError):
         complete = False
     if not complete:
@@ -79,6 +89,7 @@ def _check_front_matter(page: str) -> None:
             "README.md doesn't begin with a front matter that says `sdk: gradio` and `app_file: app.py`. Nothing was "
             "sent. Put it there, between two lines of `---`."
         )
+    return str(card)
 
 
 def pinned(text: str) -> HubModel:
@@ -133,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     upload = Upload(
         repo_id=args.repo_id,
         repo_type="space",
-        files=gather(ROOT),
+        files=gather(ROOT, model),
         message=f"The page, on {model.repo_id}",
         marker=MARKER,
         private=args.private,

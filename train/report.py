@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 README = ROOT / "README.md"
 BENCH = ROOT / "tests" / "bench" / "path.json"
+ENVIRONMENT = ROOT / "tests" / "bench" / "environment.json"
 
 
 class ReportError(SerError):
@@ -155,6 +156,15 @@ def speed(bench: dict[str, Any]) -> str:
     )
 
 
+def environment(measured: dict[str, Any]) -> str:
+    """How large an environment with requirements.txt alone is, and what takes most of it, in a sentence."""
+    largest = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in measured["largest"].items())
+    return (
+        f"An environment with `requirements.txt` alone, without torch, takes {measured['bytes'] / 1e9:.2f} GB; most of it "
+        f"is {largest}."
+    )
+
+
 def parts() -> dict[str, Callable[[], str]]:
     """The generated parts of README.md by their marks."""
     shipped = bundle.read(bundle.BUNDLED)
@@ -165,6 +175,7 @@ def parts() -> dict[str, Callable[[], str]]:
         "precisions": lambda: precisions(metrics, shipped),
         "calibration": lambda: calibration(metrics),
         "speed": lambda: speed(json.loads(BENCH.read_text(encoding="utf-8"))),
+        "environment": lambda: environment(json.loads(ENVIRONMENT.read_text(encoding="utf-8"))),
     }
     # What takes runs of its own may not have been measured yet.
     for name, table in (
