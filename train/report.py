@@ -160,8 +160,8 @@ def environment(measured: dict[str, Any]) -> str:
     """How large an environment with requirements.txt alone is, and what takes most of it, in a sentence."""
     largest = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in measured["largest"].items())
     return (
-        f"An environment with `requirements.txt` alone, without torch, takes {measured['bytes'] / 1e9:.2f} GB; most of it "
-        f"is {largest}."
+        f"An environment with `requirements.txt` alone, without torch, takes {measured['bytes'] / 1e9:.2f} GB; most of "
+        f"it is {largest}."
     )
 
 
