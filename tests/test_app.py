@@ -367,7 +367,8 @@ def test_a_model_from_the_hub_that_does_not_load_is_replaced(monkeypatch: pytest
 
     monkeypatch.setattr(hub.Search, "result", lambda _: found)
     monkeypatch.setattr(ser_core, "load", refuse)
-    assert app.open_model("tester/model") == hub.bundled("OpenVINO can't load model.onnx")  # type: ignore[comparison-overlap]
+    opened: tuple[Any, Any] = app.open_model("tester/model")
+    assert opened == (hub.bundled("OpenVINO can't load model.onnx"), None)
 
 
 def test_the_model_is_asked_for_on_the_command_line_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,8 +384,8 @@ def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) ->
     built: list[Any] = []
     build = app.build
 
-    def remember(recognizer: Any) -> Any:
-        built.append(build(recognizer))
+    def remember(*model: Any) -> Any:
+        built.append(build(*model))
         monkeypatch.setattr(
             built[0], "block_thread", lambda: seen.append(httpx.get(f"{built[0].local_url}config").status_code)
         )
@@ -401,7 +402,7 @@ def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) ->
 # Its command line
 
 
-@pytest.mark.parametrize("name", ["GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "PORT", "GRADIO_SHARE"])
+@pytest.mark.parametrize("name", ["GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "PORT", "GRADIO_SHARE", "SER_MODEL_REPO"])
 def test_defaults_are_local_and_private(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "")
     assert app.parse([]) == app.Options("127.0.0.1", None, False, None, None)
