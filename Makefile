@@ -78,12 +78,14 @@ distclean: clean ## remove the environments too
 	rm -rf $(APP_ENV) $(DEV_ENV)
 
 $(APP_READY): requirements.txt constraints.txt
+	@echo "Making $(APP_ENV) ..."
 	$(call make_env,$(APP_ENV))
 	@echo "Installing what the app needs into $(APP_ENV) (about 1 GB; a minute or two) ..."
 	@$(APP_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.txt
 	@touch $@
 
 $(DEV_READY): requirements.txt requirements-train.txt requirements-dev.txt constraints.txt
+	@echo "Making $(DEV_ENV) ..."
 	$(call make_env,$(DEV_ENV))
 	@echo "Installing what training and tests need into $(DEV_ENV) (about 2.5 GB; some minutes) ..."
 	@$(DEV_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt

@@ -10,6 +10,8 @@ import html
 import importlib
 import logging
 import os
+import re
+import signal
 import socket
 import sys
 import textwrap
@@ -88,13 +90,17 @@ def say(prediction: Prediction) -> str:
 def model_line(recognizer: Recognizer) -> str:
     """Which weights are running and, where it was measured, how often they are right; Markdown."""
     info = recognizer.info
-    # Part of it may be another's words: a name in a manifest that was refused, say.
-    source = html.escape(textwrap.shorten(info.source, 240, placeholder=" …"))
+    source = _plain(textwrap.shorten(info.source, 240, placeholder=" …"))
     line = f"{info.name} v{info.version}, {source}. {info.precision.upper()}, run by OpenVINO."
     speech = recognizer.metrics.get("actor_independent", {}).get("speech", {})
     if "accuracy" in speech:
         line += f" On actors it had never heard it was right about {speech['accuracy'] * 100:.0f} % of spoken clips."
     return f"{line} The example voices are synthetic (espeak-ng)."
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown that reads just like it: part of it may be another's words, a refused file's name say."""
+    return html.escape(re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", text))
 
 
 def judge(recognizer: Recognizer, path: str | None) -> tuple[Answer, Prediction]:
@@ -160,7 +166,7 @@ def build(recognizer: Recognizer, clips: Examples | None = None) -> gr.Blocks:
     with page:
         gr.Markdown(
             "# Emotion in a voice\n"
-            "Say a sentence: a small neural network tells which of eight acted emotions it sounds like.",
+            "Say a sentence: small neural networks tell which of eight acted emotions it sounds like.",
             elem_id="heading",
         )
         gr.Markdown((ASSETS / "notice.md").read_text(encoding="utf-8"), elem_id="notice")
@@ -350,8 +356,8 @@ def _auth(text: str) -> tuple[str, str]:
     return user, password
 
 
-def open_model(wanted: str | None) -> tuple[Recognizer, Examples | None]:
-    """The model that was asked for, or what stands in for one that the Hub doesn't give; and the clips that it brings.
+def open_page(wanted: str | None) -> tuple[gr.Blocks, Recognizer]:
+    """The page on the model that was asked for, or on the next best where the Hub doesn't give one that can be used.
 
     Raises:
         BundleError: a folder was asked for, and holds no model that can be used; or the copy that ships is damaged.
@@ -361,25 +367,28 @@ def open_model(wanted: str | None) -> tuple[Recognizer, Examples | None]:
     for name in ("openvino", "librosa", "scipy.special"):
         importlib.import_module(name)
     found = search.result()
-    try:
-        return ser_core.load(found), examples.of(bundle.read(found.folder))
-    except SerError as error:
-        if found.commit is None:
-            raise
-        log.warning("The model from the Hub can't be used: %s", error)
-        return ser_core.load(hub.bundled(str(error))), None
+    while True:
+        try:
+            recognizer = ser_core.load(found)
+            return build(recognizer, examples.of(bundle.read(found.folder))), recognizer
+        except Exception as error:
+            # A folder was chosen by who runs the page; what comes from the Hub may hold anything, and stops no start.
+            if found.commit is None:
+                raise
+            found = search.instead(found, error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Load the model, serve the page until it is interrupted; returns the exit code."""
+    """Load the model, serve the page until it is interrupted or told to end; returns the exit code."""
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("ser").setLevel(logging.INFO)
     try:
-        recognizer, clips = open_model(options.model)
-        page = build(recognizer, clips)
-        launch(page, options)
+        page, recognizer = open_page(options.model)
     except SerError as error:
         return _fail(str(error))
+    try:
+        launch(page, options)
     except OSError as error:
         where = f"{options.host}, port {options.port or 'from 7860 on'}"
         return _fail(
@@ -387,8 +396,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
     threading.Thread(target=recognizer.warm_up, name="warm-up", daemon=True).start()
+    _end_as_if_interrupted(signal.SIGTERM)
     page.block_thread()
     return 0
+
+
+def _end_as_if_interrupted(number: signal.Signals) -> None:
+    """Let a signal end the page as Ctrl-C does, which deletes the recordings; by itself it would leave them behind."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, signal.default_int_handler)
 
 
 def _fail(message: str) -> int:

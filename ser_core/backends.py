@@ -66,7 +66,8 @@ class Requests:
             check(model)
             # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
             compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        except RuntimeError as error:
+        # Text of the file that is no text ends in a UnicodeError.
+        except (RuntimeError, UnicodeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise BundleError(
                 f"OpenVINO {ov.__version__} can't load {path.name} ({reason}). Export the model again with this "

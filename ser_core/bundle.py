@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from ser_core.config import FeatureConfig
 from ser_core.emotions import LABELS
-from ser_core.errors import BundleError
+from ser_core.errors import BundleError, DamagedBundle
 from ser_core.prediction import Precision
 
 SCHEMA_VERSION = 1
@@ -24,6 +25,8 @@ MODEL_FILES: dict[Precision, tuple[str, ...]] = {
     "int8": ("model-int8.xml", "model-int8.bin"),
 }
 """The files of each precision; OpenVINO is given the first. ONNX is the portable source of the others."""
+
+_PLAIN = re.compile(r"[\w.+-]{1,64}", re.ASCII)
 
 MAX_BYTES = 24 * 1024 * 1024
 """The most that all files of a bundle may hold together."""
@@ -106,7 +109,7 @@ class Bundle:
         """What was measured of this model, see `train.metrics`. Raises BundleError where that can't be read."""
         try:
             metrics = json.loads((self.folder / METRICS).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{METRICS} in {self.folder} can't be read ({error}). Export the model again.") from error
         if not isinstance(metrics, dict):
             raise BundleError(f"{METRICS} in {self.folder} holds no object of figures. Export the model again.")
@@ -132,6 +135,8 @@ def outline(folder: Path) -> Bundle:
         BundleError: there is no manifest, it is damaged, or the model that it speaks of doesn't fit this version.
     """
     manifest = folder / MANIFEST
+    if not folder.is_dir():
+        raise BundleError(f"There is no folder {folder}. Name the folder of an exported model.")
     if not manifest.is_file():
         raise BundleError(f"There is no model in {folder}: it has no {MANIFEST}. Name the folder of an exported model.")
     text = manifest.read_bytes()
@@ -160,8 +165,8 @@ def outline(folder: Path) -> Bundle:
             revision=hashlib.sha256(text).hexdigest(),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise BundleError(
-            f"{manifest} can't be read ({error!r}): it is damaged. Export or download it again."
+        raise DamagedBundle(
+            f"{manifest} can't be read ({error!r}): it is damaged. Export or download it again.", manifest
         ) from error
     _check_fit(bundle)
     return bundle
@@ -210,6 +215,13 @@ def _check_fit(bundle: Bundle) -> None:
             f"The model in {bundle.folder} was trained on other features than this version makes: {differences}. "
             "Use the version it was made with, or train again."
         )
+    # They stand on the page.
+    for text in (bundle.name, bundle.version):
+        if not isinstance(text, str) or not _PLAIN.fullmatch(text):
+            raise BundleError(
+                f"The model in {bundle.folder} is called {text!r}; a name and a version are made of up to 64 letters, "
+                "digits, '.', '_', '+' and '-'. Export it again under another one."
+            )
     if bundle.precision not in get_args(Precision):
         raise BundleError(
             f"The model in {bundle.folder} asks for precision {bundle.precision!r}; this version knows "
@@ -232,20 +244,27 @@ def _check_fit(bundle: Bundle) -> None:
 
 
 def _verify_files(bundle: Bundle) -> None:
-    for name, record in bundle.files.items():
-        path = bundle.folder / name
-        if not path.is_file():
+    for name in bundle.files:
+        if not (bundle.folder / name).is_file():
             raise BundleError(f"{name} is missing from the model in {bundle.folder}. Export or download it again.")
-        # The size first: nothing longer than the manifest admits is read.
-        if (size := path.stat().st_size) != record.size:
-            raise BundleError(
-                f"{path} has {size:,} bytes, {MANIFEST} says {record.size:,}. Export or download the model again."
-            )
-        if (digest := _sha256(path)) != record.sha256:
-            raise BundleError(
-                f"{path} has the SHA-256 {digest[:12]}…, {MANIFEST} says {record.sha256[:12]}…: it was changed. "
-                "Export or download the model again."
-            )
+        if fault := _fault(bundle, name):
+            raise DamagedBundle(f"{fault} Export or download the model again.", bundle.folder / name)
+
+
+def damaged(bundle: Bundle) -> list[Path]:
+    """All files of an outlined bundle that are there and aren't what its manifest says."""
+    return [bundle.folder / name for name in bundle.files if (bundle.folder / name).is_file() and _fault(bundle, name)]
+
+
+def _fault(bundle: Bundle, name: str) -> str:
+    """What is wrong with a file that is there, in a sentence; empty where nothing is."""
+    path, record = bundle.folder / name, bundle.files[name]
+    # The size first: nothing longer than the manifest admits is read.
+    if (size := path.stat().st_size) != record.size:
+        return f"{path} has {size:,} bytes, {MANIFEST} says {record.size:,}."
+    if (digest := _sha256(path)) != record.sha256:
+        return f"{path} has the SHA-256 {digest[:12]}…, {MANIFEST} says {record.sha256[:12]}…: it was changed."
+    return ""
 
 
 def _sha256(path: Path) -> str:

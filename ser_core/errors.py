@@ -5,6 +5,11 @@ One place (`app.py`) maps these to the page, one (`ser_core/__main__.py`) to an 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class SerError(Exception):
     """Anything that this library refuses. `str(error)` is a whole sentence that may be shown to a visitor."""
@@ -32,3 +37,11 @@ class AudioTooLong(AudioError):
 
 class BundleError(SerError):
     """A model that doesn't fit together or can't be found; the message names both sides of what disagrees."""
+
+
+class DamagedBundle(BundleError):
+    """A file of a model that isn't what its manifest says; `path` is that file's."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path

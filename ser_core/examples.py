@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LISTING = "examples.json"
 """A file of the bundle: {"credit": whose the clips are, "clips": [{"file": ..., "label": ...}, ...]}."""
 
+SUFFIXES = (".wav", ".flac")
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -56,13 +58,13 @@ def of(opened: Bundle) -> Examples | None:
     try:
         stored: dict[str, Any] = json.loads((opened.folder / LISTING).read_text(encoding="utf-8"))
         credit, clips = str(stored["credit"]), {str(one["file"]): str(one["label"]) for one in stored["clips"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
             f"{LISTING} in {opened.folder} can't be read ({error!r}). Publish the model again."
         ) from error
-    if absent := set(clips) - set(opened.files):
+    if absent := {file for file in clips if file not in opened.files or not file.endswith(SUFFIXES)}:
         raise BundleError(
-            f"{LISTING} in {opened.folder} names {', '.join(sorted(absent))}, which the bundle doesn't hold. Publish "
-            "the model again."
+            f"{LISTING} in {opened.folder} names {', '.join(sorted(absent))}, which are no sounds that the bundle "
+            "holds. Publish the model again."
         )
     return Examples(credit, {opened.folder / file: label for file, label in clips.items()})

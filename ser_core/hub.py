@@ -6,25 +6,31 @@ says so. Nothing is used that `bundle.read` didn't verify.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from ser_core import bundle
 from ser_core.bundle import BUNDLED, MANIFEST
-from ser_core.errors import BundleError, SerError
+from ser_core.errors import BundleError, DamagedBundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TIMEOUT_S = 10.0
 """Seconds that a start waits for the Hub in all, to connect, ask and download."""
-MANIFEST_MAX_BYTES = 1024 * 1024
-SUFFIXES = frozenset({".xml", ".bin", ".onnx", ".json", ".safetensors", ".md", ".wav", ".flac"})
-"""Kinds of files that are downloaded: weights, figures, terms and example clips, nothing that could be executed."""
+PATIENT_S = 300.0
+"""The same for who would rather wait than have another model."""
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -66,12 +72,12 @@ class HubModel:
 
 @dataclass(frozen=True)
 class Located:
-    """A bundle that was found and verified.
+    """A bundle that was found.
 
     Attributes:
         folder: where it lies.
         source: for people: where it comes from and, where it isn't what was asked for, why.
-        commit: the Hub's hash of the commit that it was published with; None for a folder.
+        commit: the Hub's hash of the commit that it was published with, and then it is verified; None for a folder.
     """
 
     folder: Path
@@ -80,7 +86,7 @@ class Located:
 
 
 class Search:
-    """Looks for a model in a thread of its own, so that a start can go on meanwhile.
+    """Looks for a model beside whatever else a start has to do.
 
     Args:
         wanted: a folder, USER/NAME or USER/NAME@REVISION; None or an empty string for the copy that comes with the
@@ -102,23 +108,23 @@ class Search:
         cache: Path | None = None,
         fallback: bool = True,
     ) -> None:
-        self._timeout_s, self._cache, self._fallback = timeout_s, cache, fallback
-        self._deadline = time.monotonic() + timeout_s
+        self._deadline, self._cache, self._fallback = time.monotonic() + timeout_s, cache, fallback
+        self._refused: set[Path] = set()
         self._pulled: Future[Located] = Future()
         self._model: HubModel | None = None
         if not wanted:
             self._pulled.set_result(bundled())
-        elif not isinstance(wanted, str) or wanted.startswith(("/", ".", "~")) or Path(wanted).is_dir():
+        elif not isinstance(wanted, str) or _is_path(wanted):
             self._pulled.set_result(Located(Path(wanted).expanduser(), str(wanted)))
         else:
             self._model = HubModel.parse(wanted)
-            # A daemon: one that hangs keeps nothing from ending; one that is late leaves its download for next time.
             threading.Thread(target=self._run, args=(self._model,), name="hub", daemon=True).start()
 
     def _run(self, model: HubModel) -> None:
         try:
-            self._pulled.set_result(_pull(model, self._cache))
-        except BaseException as error:  # noqa: BLE001  whatever it was: `result` has something instead
+            self._pulled.set_result(pull(model, self._deadline, self._cache))
+        # Whatever it is: `result` has something instead.
+        except Exception as error:  # noqa: BLE001
             self._pulled.set_exception(error)
 
     def result(self) -> Located:
@@ -127,183 +133,156 @@ class Search:
         Raises:
             BundleError: it can't be had, and nothing may stand in for it.
         """
-        model = self._model
-        if model is None:
-            return self._pulled.result()
         try:
-            found = self._pulled.result(max(0.0, self._deadline - time.monotonic()))
-        except TimeoutError:
-            fault = f"the Hub did not answer within {self._timeout_s:.0f} s"
-        except Exception as error:  # no fault of the Hub or the network stops a start
-            log.debug("%s could not be pulled", model, exc_info=True)
-            fault = explain(error, model)
-        else:
-            log.info("Model: %s", found.source)
-            return found
+            # The thread ends by the deadline, too; the second more is for the fault that it then tells.
+            found = self._pulled.result(max(0.0, self._deadline + 1.0 - time.monotonic()))
+        except Exception as error:  # noqa: BLE001  no fault of the Hub or the network stops a start
+            return self.instead(None, error)
+        log.info("Model: %s", found.source)
+        return found
+
+    def instead(self, refused: Located | None, error: Exception) -> Located:
+        """The next best.
+
+        Args:
+            refused: what was found and turned out to be of no use; None where nothing was found.
+            error: why.
+
+        Raises:
+            BundleError: nothing may stand in for it.
+        """
+        reason = str(error) if isinstance(error, BundleError) else f"it can't be used ({type(error).__name__})"
+        log.debug("%s", reason, exc_info=error)
+        if refused is not None:
+            self._refused.add(refused.folder)
+            # It may stand on a public page, which has no business with this machine's folders.
+            reason = reason.replace(f"{refused.folder}{os.sep}", "").replace(str(refused.folder), "the Hub")
         if not self._fallback:
-            raise BundleError(f"The model {model} can't be had: {fault}.")
-        found = _second_best(model, fault, self._cache)
+            raise BundleError(f"The model {self._model} can't be had: {reason.rstrip('.')}.") from error
+        why = f"instead of {self._model}, since {reason.rstrip('.')}"
+        found = self._copy(why) or bundled(why)
         log.warning("Model: %s", found.source)
         return found
 
+    def _copy(self, why: str) -> Located | None:
+        """The newest whole copy of the repository in the cache that wasn't refused."""
+        if (model := self._model) is None:
+            return None
+        for folder in _snapshots(model.repo_id, self._cache):
+            if folder not in self._refused:
+                # A folder that another process is at work on, say.
+                with contextlib.suppress(BundleError, OSError):
+                    bundle.read(folder)
+                    return _located(model, folder, folder.name, f"from the cache, {why}")
+        return None
 
-def locate(wanted: str | os.PathLike[str] | None, *, timeout_s: float = 300.0, cache: Path | None = None) -> Located:
+
+def locate(
+    wanted: str | os.PathLike[str] | None, *, timeout_s: float = PATIENT_S, cache: Path | None = None
+) -> Located:
     """A folder, or a model from the Hub, waited for; nothing stands in for it. Arguments and errors as in `Search`."""
     return Search(wanted, timeout_s=timeout_s, cache=cache, fallback=False).result()
 
 
-def bundled(fault: str = "") -> Located:
-    """The copy that comes with the project; `fault` is what it stands in for."""
-    return Located(BUNDLED, f"bundled copy: {fault.rstrip('.')}" if fault else "bundled copy")
+def bundled(why: str = "") -> Located:
+    """The copy that comes with the project; `why` it is that, in half a sentence, where it wasn't asked for."""
+    return Located(BUNDLED, f"bundled copy {why}" if why else "bundled copy")
 
 
-def _pull(model: HubModel, cache: Path | None) -> Located:
-    """A pinned commit from the cache, with no network, or else from the Hub."""
-    if model.pinned and (folder := _cached(model.repo_id, model.revision, cache)):
+def pull(model: HubModel, deadline: float, cache: Path | None) -> Located:
+    """A pinned commit from the cache, with no network, or else from the Hub.
+
+    Args:
+        model: which.
+        deadline: when to give up, as `time.monotonic` counts.
+        cache: the Hub client's cache; its own default if None.
+
+    Raises:
+        BundleError: it can't be had, or doesn't fit.
+    """
+    if model.pinned and (folder := whole(model.repo_id, model.revision, cache)):
         return _located(model, folder, model.revision, "from the cache")
-    commit = model.revision if model.pinned else _resolve(model)
-    if not model.pinned and (folder := _cached(model.repo_id, commit, cache)):
-        return _located(model, folder, commit, "from the Hub, downloaded earlier")
-    return _located(model, _download(model.repo_id, commit, cache), commit, "from the Hub")
+    # In a process of its own: one that hangs can be ended, lets go of what it holds, and goes on with nothing.
+    command = [sys.executable, "-m", "ser_core.pull", model.repo_id, model.revision, *([str(cache)] if cache else [])]
+    before = set(_unfinished(model.repo_id, cache))
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent)
+    try:
+        printed, _ = child.communicate(timeout=max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        child.kill()
+        child.communicate()
+        for path in set(_unfinished(model.repo_id, cache)) - before:
+            path.unlink(missing_ok=True)
+        raise BundleError("the Hub did not answer in time") from error
+    try:
+        told = json.loads(printed.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise BundleError("the Hub could not be asked") from error
+    if "fault" in told:
+        raise BundleError(told["fault"])
+    if not model.pinned:
+        log.warning(
+            "%s is commit %s now; pin it: SER_MODEL_REPO=%s@%s", model, told["commit"], model.repo_id, told["commit"]
+        )
+    return _located(model, Path(told["folder"]), told["commit"], told["whence"])
+
+
+def _is_path(wanted: str) -> bool:
+    """Whether a folder is meant rather than a model on the Hub; so it is too where all but its last part is there."""
+    path = Path(wanted)
+    return wanted.startswith(("/", ".", "~")) or path.is_dir() or (len(path.parts) > 1 and path.parent.is_dir())
 
 
 def _located(model: HubModel, folder: Path, commit: str, whence: str) -> Located:
     return Located(folder, f"{model.repo_id}, commit {commit[:7]}, {whence}", commit)
 
 
-def _endpoint() -> str | None:
-    """Another Hub, where HF_ENDPOINT names one; as it is now: the client reads it once, when it is imported."""
-    return os.environ.get("HF_ENDPOINT")
+# The client's cache: models--USER--NAME with snapshots/COMMIT of links to blobs.
 
 
-def _resolve(model: HubModel) -> str:
-    """The full hash of the commit that a branch or tag stands for now."""
-    from huggingface_hub import HfApi
+def _storage(repo_id: str, cache: Path | None) -> Path:
+    from huggingface_hub import constants
 
-    commit = HfApi(_endpoint()).model_info(model.repo_id, revision=model.revision, timeout=TIMEOUT_S).sha
-    if commit is None or not _COMMIT.fullmatch(commit):
-        raise BundleError(f"The Hub gave no commit for {model}: {commit!r}.")
-    log.warning("%s is commit %s now; pin it: SER_MODEL_REPO=%s@%s", model, commit, model.repo_id, commit)
-    return commit
+    return Path(cache or constants.HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}"
 
 
-def _cached(repo_id: str, commit: str, cache: Path | None) -> Path | None:
-    """The folder of a commit whose bundle is whole; one that isn't is thrown away, so that it is downloaded anew."""
-    from huggingface_hub import try_to_load_from_cache
-
-    manifest = try_to_load_from_cache(repo_id, MANIFEST, cache_dir=cache, revision=commit)
-    if not isinstance(manifest, str):
-        return None
-    folder = Path(manifest).parent
+def _snapshots(repo_id: str, cache: Path | None) -> list[Path]:
+    """The folders of all commits, the newest first."""
     try:
-        if not all((folder / name).is_file() for name in bundle.outline(folder).files):
-            return None  # a download that was broken off; what there is of it is good
+        folders = [path for path in (_storage(repo_id, cache) / "snapshots").iterdir() if path.is_dir()]
+        return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
+    except OSError:
+        return []
+
+
+def _unfinished(repo_id: str, cache: Path | None) -> Iterator[Path]:
+    with contextlib.suppress(OSError):
+        yield from (_storage(repo_id, cache) / "blobs").glob("*.incomplete")
+
+
+def whole(repo_id: str, commit: str, cache: Path | None) -> Path | None:
+    """The folder of a commit whose bundle is whole; what is damaged of it is thrown away, to be downloaded anew."""
+    folder = _storage(repo_id, cache) / "snapshots" / commit
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
         bundle.read(folder)
-    except BundleError as error:
-        log.warning("The copy of %s@%s in the cache can't be used: %s", repo_id, commit, error)
-        _discard(repo_id, commit, cache)
+    except DamagedBundle as error:
+        log.warning("A file in the cache is damaged: %s", error)
+        forget_damaged(folder)
+        return None
+    except (BundleError, OSError):
         return None
     return folder
 
 
-def _download(repo_id: str, commit: str, cache: Path | None) -> Path:
-    """The files of a bundle, and no others, once its manifest has been looked at.
-
-    Raises:
-        BundleError: what lies there doesn't fit this version, is too large, or isn't what its manifest says.
-    """
-    from huggingface_hub import HfApi, snapshot_download
-
-    def sizes(names: list[str]) -> dict[str, int]:
-        found = HfApi(_endpoint()).get_paths_info(repo_id, names, revision=commit)
-        return {one.path: getattr(one, "size", 0) for one in found}
-
-    def fetch(names: list[str]) -> Path:
-        return Path(
-            snapshot_download(repo_id, revision=commit, allow_patterns=names, cache_dir=cache, endpoint=_endpoint())
-        )
-
-    if (size := sizes([MANIFEST]).get(MANIFEST)) is None:
-        raise BundleError(f"{repo_id} holds no model for this app at commit {commit[:7]}: it has no {MANIFEST}.")
-    if size > MANIFEST_MAX_BYTES:
-        raise BundleError(f"{MANIFEST} of {repo_id} has {size:,} bytes, at most {MANIFEST_MAX_BYTES:,} are read.")
-    folder = fetch([MANIFEST])
+def forget_damaged(folder: Path) -> None:
+    """Take what is damaged of a commit out of the cache: what the links in its folder point to, and the links."""
     try:
-        files = bundle.outline(folder).files
-        _check_kinds(repo_id, list(files))
-        there = sizes(list(files))
-        for name, record in files.items():
-            if there.get(name) != record.size:
-                raise BundleError(
-                    f"{name} of {repo_id} has {there.get(name, 0):,} bytes on the Hub, {MANIFEST} says "
-                    f"{record.size:,}. Publish the model again."
-                )
-        total = sum(record.size for record in files.values())
-        log.info("Downloading %s@%s: %d files, %.1f MB", repo_id, commit, len(files), total / 2**20)
-        bundle.read(fetch([MANIFEST, *files]))
-    except BundleError as error:
-        # It would be found in the cache again and again.
-        _discard(repo_id, commit, cache)
-        # What is told may stand on a public page, which has no business with this machine's folders.
-        told = str(error).replace(f"{folder}{os.sep}", "").replace(str(folder), f"{repo_id}@{commit[:7]}")
-        raise BundleError(told) from error
-    return folder
-
-
-def _check_kinds(repo_id: str, names: list[str]) -> None:
-    for name in names:
-        if PurePosixPath(name).suffix not in SUFFIXES or not re.fullmatch(r"[\w.-]+", name, re.ASCII):
-            raise BundleError(
-                f"The model {repo_id} lists {name!r}; only files of the kinds {', '.join(sorted(SUFFIXES))} are "
-                "downloaded. Publish the model again."
-            )
-
-
-def _discard(repo_id: str, commit: str, cache: Path | None) -> None:
-    from huggingface_hub import scan_cache_dir
-
-    try:
-        scan_cache_dir(cache).delete_revisions(commit).execute()
-    except OSError as error:
-        log.warning("%s@%s could not be taken out of the cache: %s", repo_id, commit, error)
-
-
-def _second_best(model: HubModel, fault: str, cache: Path | None) -> Located:
-    """The newest whole copy of the repository in the cache, else the copy that comes with the project."""
-    from huggingface_hub import CacheNotFound, scan_cache_dir
-
-    try:
-        repos = [
-            repo for repo in scan_cache_dir(cache).repos if (repo.repo_id, repo.repo_type) == (model.repo_id, "model")
-        ]
-    except (CacheNotFound, OSError):
-        repos = []
-    copies = [copy for repo in repos for copy in repo.revisions]
-    for copy in sorted(copies, key=lambda one: one.last_modified, reverse=True):
-        try:
-            bundle.read(copy.snapshot_path)
-        except BundleError:
-            continue
-        return _located(model, copy.snapshot_path, copy.commit_hash, f"from the cache: {fault}")
-    return bundled(fault)
-
-
-def explain(error: Exception, model: HubModel) -> str:
-    """Why a pull failed, as half a sentence that may stand on the page."""
-    from huggingface_hub import errors
-
-    told: dict[type[Exception], str] = {
-        SerError: str(error).rstrip("."),
-        # Before its parent, which says that there is none.
-        errors.GatedRepoError: f"{model.repo_id} is gated: set HF_TOKEN to a token that was let in",
-        errors.RepositoryNotFoundError: (
-            f"the Hub knows no model {model.repo_id}, or it is private: check the name, or set HF_TOKEN"
-        ),
-        errors.RevisionNotFoundError: f"{model.repo_id} has no revision {model.revision}",
-    }
-    for kind, sentence in told.items():
-        if isinstance(error, kind):
-            return sentence
-    if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
-        return f"the Hub answered {error.response.status_code}"
-    return "the Hub can't be reached"
+        paths = bundle.damaged(bundle.outline(folder))
+    except DamagedBundle as error:
+        paths = [error.path]
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)

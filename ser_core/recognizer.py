@@ -262,14 +262,37 @@ def _backend(opened: Bundle, asked: Precision | None) -> tuple[Backend, Precisio
     """
     from ser_core.backends import OpenVinoBackend
 
+    def tried(precision: Precision) -> Backend:
+        backend = OpenVinoBackend(opened.model_path(precision), opened.features.n_mels)
+        _try_out(backend, opened)
+        return backend
+
     chosen = asked or opened.precision
     try:
-        return OpenVinoBackend(opened.model_path(chosen), opened.features.n_mels), chosen
+        return tried(chosen), chosen
     except BundleError as error:
         if asked is not None or chosen == "fp32":
             raise
         log.warning("%s The ONNX file beside it serves instead.", error)
-        return OpenVinoBackend(opened.model_path("fp32"), opened.features.n_mels), "fp32"
+        return tried("fp32"), "fp32"
+
+
+def _try_out(backend: Backend, opened: Bundle) -> None:
+    """Raise BundleError where a network that was loaded doesn't answer what the contract says, at any length."""
+    config = opened.features
+    for frames in (config.min_frames, config.min_frames + config.frame_step):
+        silence = np.full((1, 1, config.n_mels, frames), -1.0, np.float32)
+        try:
+            output = backend.infer(silence)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BundleError(f"The model in {opened.folder} can't judge {frames} frames ({reason}).") from error
+        shapes = (output.logits.shape, output.attention.shape)
+        if (
+            shapes != ((1, len(LABELS)), (1, frames // CONTRACT.attention_stride))
+            or not np.isfinite(output.logits).all()
+        ):
+            raise BundleError(f"The model in {opened.folder} answers {shapes} to {frames} frames, or no numbers.")
 
 
 class _Clock:

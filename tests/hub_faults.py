@@ -12,7 +12,7 @@ from tests.hub_api import refusal
 if TYPE_CHECKING:
     from tests.hub_api import Answer, Request
 
-Play = Literal["status", "hang", "slow", "cut", "cut-request", "lose-answer", "truncate", "flip"]
+Play = Literal["status", "hang", "slow", "cut", "cut-request", "lose-answer", "truncate", "flip", "swell"]
 
 
 @dataclass
@@ -24,7 +24,8 @@ class Fault:
             closes the connection after half of the answer's body, and where it has none without an answer;
             "cut-request" closes it when half of the request's body has been read, so that nothing is done;
             "lose-answer" does what was asked and closes it without an answer; "truncate" gives half of a file as if
-            it were the whole; "flip" gives a file with one bit of its middle byte changed.
+            it were the whole; "flip" gives a file with one bit of its middle byte changed;
+            "swell" gives `block` bytes in its place.
         path: pattern, as in fnmatch, for the unquoted path. A file in LFS is downloaded from `/cdn/...`, and both
             paths end with the file's name.
         method: of the requests that are meant, or None for all.
@@ -67,7 +68,9 @@ class Fault:
         return refusal(self.status, "refused by a fault", self.code, headers)
 
     def spoilt(self, answer: Answer) -> Answer:
-        """What "truncate" and "flip" make of a file."""
+        """What "truncate", "flip" and "swell" make of a file."""
+        if self.play == "swell":
+            return replace(answer, body=bytes(self.block))
         middle = len(answer.body) // 2
         if self.play == "truncate":
             return replace(answer, body=answer.body[:middle])

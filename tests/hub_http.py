@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not early and faults.take(request, "lose-answer"):
             raise _Hangup
         if answer.is_file:
-            spoilt = faults.take(request, "truncate", "flip")
+            spoilt = faults.take(request, "truncate", "flip", "swell")
             answer = _part(spoilt.spoilt(answer) if spoilt else answer, request.range)
         sending = None if early else faults.take(request, "cut", "slow")
         self._send(answer, sending)

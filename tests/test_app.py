@@ -35,6 +35,7 @@ from ser_core.features import trim
 from ser_core.hub import Located
 from ser_core.prediction import ModelInfo, Prediction, QualityNote, Span, Timings, Window
 from tests import bundles, sounds
+from tests.browser.driving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +169,10 @@ def test_model_line_tells_in_plain_words_whatever_a_foreign_manifest_says() -> N
     source = "bundled copy: the model lists '<img src=x onerror=alert(1)>.py'; " + "and more " * 99
     foreign = SimpleNamespace(info=replace(FAKE.info, source=source), metrics={})
     line = app.model_line(foreign)  # type: ignore[arg-type]
-    assert "bundled copy: the model lists &#x27;&lt;img src=x onerror=alert(1)&gt;.py" in line
+    assert r"bundled copy: the model lists &#x27;&lt;img src=x onerror=alert\(1\)&gt;.py" in line
+    assert "![" not in app.model_line(
+        SimpleNamespace(info=replace(FAKE.info, source="![t](https://evil.example/t.png)"), metrics={})  # type: ignore[arg-type]
+    )
     assert len(line) < 500
 
 
@@ -353,22 +357,47 @@ def test_a_model_that_does_not_load_is_its_own_sentence_and_exit_code_1(
     assert app.main(["--model", "nowhere"]) == 1
     assert capsys.readouterr().err.startswith("'nowhere' is neither a folder that is there nor a model on the Hugging")
     assert app.main(["--model", "./nowhere"]) == 1
-    assert capsys.readouterr().err.startswith("There is no model in nowhere: it has no bundle.json. Name the folder ")
+    assert capsys.readouterr().err.startswith("There is no folder nowhere. Name the folder ")
 
 
-def test_a_model_from_the_hub_that_does_not_load_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One whose files are all as its manifest says, and which OpenVINO can't read all the same."""
-    found = Located(Path("cached"), "tester/model, commit abc1234, from the Hub", "abc1234")
+@pytest.mark.parametrize("error", [BundleError("OpenVINO can't load model.onnx."), TypeError("None"), RecursionError()])
+@pytest.mark.parametrize("fails", ["load", "build"])
+def test_a_model_from_the_hub_that_is_of_no_use_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, fails: str
+) -> None:
+    """One whose files are all as its manifest says, whatever it is that can't be done with them."""
+    bundles.make(tmp_path)
+    found = Located(tmp_path, "tester/model, commit abc1234, from the Hub", "abc1234")
+    loaded: list[Located] = []
 
-    def refuse(model: Located) -> Any:
-        if model is found:
-            raise BundleError("OpenVINO can't load model.onnx.")
-        return model
+    def load(model: Located) -> Any:
+        loaded.append(model)
+        if fails == "load" and model is found:
+            raise error
+        return FAKE
 
-    monkeypatch.setattr(hub.Search, "result", lambda _: found)
-    monkeypatch.setattr(ser_core, "load", refuse)
-    opened: tuple[Any, Any] = app.open_model("tester/model")
-    assert opened == (hub.bundled("OpenVINO can't load model.onnx"), None)
+    def build(*_: Any) -> str:
+        if fails == "build" and loaded[-1] is found:
+            raise error
+        return "the page"
+
+    search = hub.Search("")
+    search._model = hub.HubModel("tester/model")
+    monkeypatch.setattr(search, "result", lambda: found)
+    monkeypatch.setattr(hub, "Search", lambda _: search)
+    monkeypatch.setattr(ser_core, "load", load)
+    monkeypatch.setattr(app, "build", build)
+    opened: tuple[Any, Any] = app.open_page("tester/model")
+    assert opened == ("the page", FAKE)
+    reason = str(error).rstrip(".") if isinstance(error, BundleError) else f"it can't be used ({type(error).__name__})"
+    assert loaded == [found, hub.bundled(f"instead of tester/model@main, since {reason}")]
+
+
+def test_a_folder_that_is_of_no_use_is_not_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bundles.make(tmp_path)
+    monkeypatch.setattr(app, "build", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        app.open_page(str(tmp_path))
 
 
 def test_the_model_is_asked_for_on_the_command_line_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,6 +426,16 @@ def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) ->
     built[0].close()
     assert seen == [200]
     assert FAKE.warm.wait(5.0)
+
+
+@bundles.needs_shipped
+def test_recordings_are_deleted_when_the_page_is_told_to_end(tmp_path: Path, clip: Path) -> None:
+    """By SIGTERM, as from `docker stop`, systemd or a Space that goes to sleep; `serving` ends it so."""
+    with serving(environment={"GRADIO_TEMP_DIR": str(tmp_path / "temp")}) as url:
+        Client(url, verbose=False, download_files=False).predict(handle_file(clip), api_name="/predict")
+        kept = [path for path in (tmp_path / "temp").rglob("*") if path.is_file()]
+        assert {path.suffix for path in kept} >= {".wav", ".webp"}
+    assert [path for path in kept if path.exists()] == []
 
 
 # Its command line

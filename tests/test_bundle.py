@@ -108,7 +108,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_no_bundle(tmp_path: Path) -> None:
     assert refusal(tmp_path).startswith(f"There is no model in {tmp_path}: it has no {MANIFEST}")
-    assert "There is no model" in refusal(tmp_path / "nowhere")
+    assert "There is no folder " in refusal(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -324,7 +324,7 @@ def test_weights_are_loaded_only_where_they_fit(uninterrupted: Path, config: Pat
     assert all(torch.equal(value, stored[name].to(value.dtype)) for name, value in member.state_dict().items())
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     with pytest.raises(
-        RunError, match=r"There is no complete member 0 in .*fold3: run `python -m train fit --config mini`"
+        RunError, match=r"There is no complete member 0 in .*fold3: run `python -m train fit --config mini --fold 3`"
     ):
         load_network(Run(chosen, 3), uninterrupted)
     other = recipe.load(str(tiny_recipe(tmp_path / "mini.yaml", seed=1)))

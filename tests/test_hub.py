@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from huggingface_hub import constants
 
 import ser_core
-from ser_core import bundle, hub
+from ser_core import bundle, hub, pull
 from ser_core.bundle import BUNDLED, MANIFEST, MODEL_FILES
+from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
 from ser_core.hub import HubModel, Located, Search
 from tests import bundles
@@ -18,7 +19,6 @@ from tests.hub_server import READ_TOKEN, HubServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.hub_faults import Play
 
@@ -27,11 +27,11 @@ BIN = MODEL_FILES["fp16"][1]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     with HubServer() as running:
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        for name, value in running.environment(tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
         yield running
 
 
@@ -52,7 +52,11 @@ def published(server: HubServer, folder: Path, version: str = "1.2.3") -> str:
     )
 
 
-def search(cache: Path, wanted: str = MODEL, timeout_s: float = 20.0) -> Located:
+def instead(wanted: str, fault: str) -> Located:
+    return hub.bundled(f"instead of {wanted}, since {fault}")
+
+
+def search(cache: Path, wanted: str = MODEL, timeout_s: float = 60.0) -> Located:
     return Search(wanted, timeout_s=timeout_s, cache=cache).result()
 
 
@@ -96,6 +100,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     # One that is missing is for `bundle.read` to complain of, where it can be nothing else.
     assert Search(tmp_path / "no" / "model").result().folder == tmp_path / "no" / "model"
     assert Search(f"{tmp_path}/no").result().commit is None
+    assert Search("my/modle").result().folder == Path("my/modle")
 
 
 # The Hub as it should be.
@@ -150,7 +155,9 @@ def test_a_tag_and_a_private_repository_with_a_token(
     server.tag(MODEL, "v1.2.3")
     published(server, tmp_path, "2.0.0")
     hidden = search(cache, f"{MODEL}@v1.2.3")
-    assert hidden == hub.bundled(f"the Hub knows no model {MODEL}, or it is private: check the name, or set HF_TOKEN")
+    assert hidden == instead(
+        f"{MODEL}@v1.2.3", f"the Hub knows no model {MODEL}, or it is private: check the name, or set HF_TOKEN"
+    )
     monkeypatch.setenv("HF_TOKEN", READ_TOKEN)
     assert search(cache, f"{MODEL}@v1.2.3").commit == commit
 
@@ -163,9 +170,9 @@ FAULTS: dict[str, tuple[Play, dict[str, Any], str]] = {
     "404": ("status", {"status": 404}, "the Hub answered 404"),
     "429": ("status", {"status": 429, "retry_after": 60}, "the Hub answered 429"),
     "500": ("status", {"status": 500}, "the Hub answered 500"),
-    "hangs": ("hang", {}, "the Hub did not answer within 1 s"),
-    "hangs at the weights": ("hang", {"path": f"*{BIN}", "method": "GET"}, "the Hub did not answer within 1 s"),
-    "drips": ("slow", {"path": f"*{BIN}", "method": "GET", "block": 1}, "the Hub did not answer within 1 s"),
+    "hangs": ("hang", {}, "the Hub did not answer in time"),
+    "hangs at the weights": ("hang", {"path": f"*{BIN}", "method": "GET"}, "the Hub did not answer in time"),
+    "drips": ("slow", {"path": f"*{BIN}", "method": "GET", "block": 1}, "the Hub did not answer in time"),
     "closes": ("cut", {"method": "GET"}, "the Hub can't be reached"),
     "truncates": ("truncate", {"path": f"*{BIN}", "method": "GET"}, "the Hub can't be reached"),
     "flips a bit": ("flip", {"path": f"*{BIN}", "method": "GET"}, f"{BIN} has the SHA-256 "),
@@ -183,13 +190,15 @@ def test_a_fault_leads_to_the_next_best_and_is_got_over(
     commit = published(server, tmp_path, "2.0.0")
     play, options, says = FAULTS[name]
     server.faults.play(play, **options)
-    found = search(cache, timeout_s=1.0 if play in {"hang", "slow"} else 20.0)
+    found = search(cache, timeout_s=5.0 if play in {"hang", "slow"} else 60.0)
     if earlier:
         assert found.commit == old
-        assert found.source.startswith(f"{MODEL}, commit {old[:7]}, from the cache: {says}")
+        assert found.source.startswith(
+            f"{MODEL}, commit {old[:7]}, from the cache, instead of {MODEL}@main, since {says}"
+        )
     else:
         assert (found.folder, found.commit) == (BUNDLED, None)
-        assert found.source.startswith(f"bundled copy: {says}")
+        assert found.source.startswith(instead(f"{MODEL}@main", says).source)
     assert str(tmp_path) not in found.source
     server.faults.clear()
     healthy = search(cache)
@@ -199,7 +208,7 @@ def test_a_fault_leads_to_the_next_best_and_is_got_over(
 def test_a_hub_that_refuses_connections(server: HubServer, cache: Path, tmp_path: Path) -> None:
     commit = published(server, tmp_path)
     with server.refusing():
-        assert search(cache) == hub.bundled("the Hub can't be reached")
+        assert search(cache) == instead(f"{MODEL}@main", "the Hub can't be reached")
         with pytest.raises(BundleError, match=rf"The model {MODEL}@main can't be had: the Hub can't be reached\."):
             hub.locate(MODEL, cache=cache)
     assert hub.locate(MODEL, cache=cache).commit == commit
@@ -207,7 +216,7 @@ def test_a_hub_that_refuses_connections(server: HubServer, cache: Path, tmp_path
 
 def test_a_revision_that_is_not_there(server: HubServer, cache: Path, tmp_path: Path) -> None:
     published(server, tmp_path)
-    assert search(cache, f"{MODEL}@v9") == hub.bundled(f"{MODEL} has no revision v9")
+    assert search(cache, f"{MODEL}@v9") == instead(f"{MODEL}@v9", f"{MODEL} has no revision v9")
 
 
 def test_a_copy_in_the_cache_that_was_damaged_is_pulled_anew(server: HubServer, cache: Path, tmp_path: Path) -> None:
@@ -252,7 +261,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda folder: (folder / MANIFEST).unlink(), "holds no model for this app at commit "),
     "no JSON": (lambda folder: (folder / MANIFEST).write_text("{"), "can't be read ("),
     "a huge manifest": (
-        lambda folder: (folder / MANIFEST).write_text(" " * (hub.MANIFEST_MAX_BYTES + 1)),
+        lambda folder: (folder / MANIFEST).write_text(" " * (pull.MANIFEST_MAX_BYTES + 1)),
         "has 1,048,577 bytes, at most 1,048,576 are read",
     ),
 }
@@ -268,12 +277,70 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_fetched(
     server.put(MODEL, {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()})
     found = search(cache)
     assert found.folder == BUNDLED
-    assert found.source.startswith("bundled copy: ")
+    assert found.source.startswith(f"bundled copy instead of {MODEL}@main, since ")
     assert says in found.source
     assert str(tmp_path) not in found.source
     assert server.asked("*resolve*model-*") == server.asked("*cdn*") == []
-    # What was looked at is forgotten: the next start asks again.
-    assert not list(cache.rglob("snapshots/*/*"))
+
+
+def test_a_body_longer_than_was_said_is_cut_off(server: HubServer, cache: Path, tmp_path: Path) -> None:
+    published(server, tmp_path)
+    server.faults.play("swell", path=f"*{BIN}", method="GET", block=2 * bundle.MAX_BYTES)
+    assert search(cache).folder == BUNDLED
+    assert max(path.stat().st_size for path in cache.rglob("*") if path.is_file()) <= bundle.MAX_BYTES
+
+
+def test_a_cache_that_can_not_be_used_stops_no_start(server: HubServer, cache: Path, tmp_path: Path) -> None:
+    published(server, tmp_path)
+    cache.write_text("a file", encoding="utf-8")
+    assert search(cache).source.startswith(f"bundled copy instead of {MODEL}@main, since ")
+
+
+def test_a_copy_that_fits_another_version_of_the_app_is_left_alone(
+    server: HubServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = f"{MODEL}@{published(server, tmp_path)}"
+    folder = search(cache, pinned).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(bundle, "LABELS", LABELS[::-1])
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert search(cache, pinned).folder == BUNDLED
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_older_whole_copy_serves_where_a_newer_one_is_broken(server: HubServer, cache: Path, tmp_path: Path) -> None:
+    old = published(server, tmp_path, "1.0.0")
+    search(cache)
+    published(server, tmp_path, "2.0.0")
+    (search(cache).folder / BIN).resolve().unlink()
+    with server.refusing():
+        assert search(cache).commit == old
+
+
+def test_a_start_that_gave_up_leaves_nothing_behind_and_holds_nothing_up(
+    server: HubServer, cache: Path, tmp_path: Path
+) -> None:
+    commit = published(server, tmp_path)
+    server.faults.play("slow", path=f"*{BIN}", method="GET", block=1, times=1)
+    assert search(cache, timeout_s=5.0).folder == BUNDLED
+    assert not list(cache.rglob("*.incomplete"))
+    # The drip goes on at its end of the line; nobody waits for it.
+    assert search(cache).commit == commit
+
+
+def test_what_was_refused_is_followed_by_what_is_left(server: HubServer, cache: Path, tmp_path: Path) -> None:
+    old = published(server, tmp_path, "1.0.0")
+    search(cache)
+    published(server, tmp_path, "2.0.0")
+    looking = Search(MODEL, timeout_s=60.0, cache=cache)
+    first = looking.result()
+    second = looking.instead(first, ValueError("no number"))
+    assert (second.commit, second.source) == (
+        old,
+        f"{MODEL}, commit {old[:7]}, from the cache, instead of {MODEL}@main, since it can't be used (ValueError)",
+    )
+    third = looking.instead(second, BundleError(f"{second.folder / BIN} is odd."))
+    assert third == instead(f"{MODEL}@main", f"{BIN} is odd")
 
 
 def test_an_ir_that_openvino_can_not_read_is_replaced_by_the_onnx_beside_it(

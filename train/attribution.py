@@ -19,7 +19,8 @@ class Source:
 
     Attributes:
         title: its own name.
-        dataset: its id among the Hub's data sets, or its usual short name where its makers didn't put it there.
+        dataset: its usual short name, or its id among the Hub's data sets where its makers put it there.
+        language: of its speakers, ISO 639-1.
         voices: who speaks, and in which language.
         licence: of the recordings.
         citation: authors, year, title, place and a link.
@@ -27,6 +28,7 @@ class Source:
 
     title: str
     dataset: str
+    language: str
     voices: str
     licence: str
     citation: str
@@ -35,6 +37,7 @@ class Source:
 RAVDESS = Source(
     title="RAVDESS",
     dataset="ravdess",
+    language="en",
     voices="24 actors, English, two sentences, spoken and sung",
     licence=SHARE_ALIKE,
     citation=(
@@ -48,6 +51,7 @@ SOURCES: dict[str, Source] = {
     "nemo": Source(
         title="nEMO",
         dataset="amu-cai/nEMO",
+        language="pl",
         voices="9 actors, Polish",
         licence=SHARE_ALIKE,
         citation=(
@@ -58,6 +62,7 @@ SOURCES: dict[str, Source] = {
     "banglaser": Source(
         title="BanglaSER",
         dataset="banglaser",
+        language="bn",
         voices="34 actors, Bengali",
         licence="CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)",
         citation=(

@@ -59,13 +59,13 @@ def front_matter(shipped: Bundle, metrics: Mapping[str, Any]) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
     return ModelCardData(
-        # Of the speech that its figures are about; the others that it heard in training are in the card's table.
-        language="en",
+        language=[source.language for _, source in _sources(shipped) if source] or None,
         license=shipped.licence.lower(),
         library_name="openvino",
         pipeline_tag=TASK,
         tags=list(TAGS),
-        datasets=[source.dataset for _, source in _sources(shipped) if source] or None,
+        # The Hub links to those that it has; the others are in the card's table.
+        datasets=[source.dataset for _, source in _sources(shipped) if source and "/" in source.dataset] or None,
         metrics=["accuracy", "recall"],
         model_name=shipped.name,
         eval_results=eval_results(shipped, metrics) or None,
@@ -154,17 +154,15 @@ With the code of the project, in its folder; OpenVINO runs the {shipped.precisio
 says otherwise:
 
 ```python
-from huggingface_hub import snapshot_download
-
 import ser_core
 
-recognizer = ser_core.load(snapshot_download("{repo_id}"))
+recognizer = ser_core.load("{repo_id}")  # or "{repo_id}@COMMIT"
 prediction = recognizer.predict("voice.wav")
 print(prediction.state, prediction.label, prediction.confidence, prediction.probabilities)
 ```
 
-Give `snapshot_download` a commit as `revision=`, so that the weights never change by themselves. Where nobody speaks or
-sings, the project's code claims no emotion; the voice detector that sees to it is not part of this repository."""
+Name a commit, so that the weights never change by themselves. Where nobody speaks or sings,
+the project's code claims no emotion; the voice detector that sees to it is not part of this repository."""
 
 
 def _contract(shipped: Bundle) -> str:

@@ -53,8 +53,8 @@ def of(folder: Path, chosen: Recipe, command: str) -> dict[str, Any] | None:
         "labels": list(LABELS),
         "protocol": (
             f"{_TESTED.get(chosen.corpora[0], chosen.corpora[0] + ', eight classes, five folds by speaker')}; every "
-            "clip judged once, by a network that heard neither its speaker nor anything chosen on him or her; file to "
-            "answer on the app's own path"
+            "clip judged once, by networks that never heard its speaker, and on whom no epoch, threshold or "
+            "temperature was chosen; file to answer on the app's own path"
         ),
         "folds": [one.fold for one in judged],
         "precision": default,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ser_core import bundle, examples
+from ser_core import bundle, examples, pull
 from ser_core.emotions import EMOTIONS
-from ser_core.hub import SUFFIXES
+from ser_core.errors import BundleError
 from train import attribution, card, card_plots, corpora, hub_upload
 from train.hub_errors import PublishError, check_repo_id, check_tag
 from train.hub_upload import Upload
@@ -87,13 +87,16 @@ def choose(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _check_names(shipped: Bundle) -> None:
-    for name in shipped.files:
-        if name == CARD or PurePosixPath(name).suffix not in SUFFIXES:
-            raise PublishError(
-                f"The bundle in {shipped.folder} holds {name}, which can't be published: only "
-                f"{', '.join(sorted(SUFFIXES))} are downloaded from the Hub, and {CARD} is made from the figures. "
-                "Nothing was sent. Export it again into an empty folder."
-            )
+    """Hold the bundle to what `ser_core.pull` would refuse."""
+    try:
+        pull.check_names(shipped.files, str(shipped.folder))
+    except BundleError as error:
+        raise PublishError(f"{error}. Nothing was sent. Export it again into an empty folder.") from error
+    if CARD in shipped.files:
+        raise PublishError(
+            f"The bundle in {shipped.folder} holds {CARD}, which is made from the figures. Nothing was sent. Export it "
+            "again into an empty folder."
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

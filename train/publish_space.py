@@ -5,12 +5,14 @@ The Space runs the model that its variable SER_MODEL_REPO names, at one commit.
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from huggingface_hub import SpaceCard
 from yaml import YAMLError
 
-from ser_core import bundle
+from ser_core import bundle, pull
 from ser_core.errors import BundleError
 from ser_core.hub import HubModel
 from train import hub_upload
@@ -20,7 +22,7 @@ from train.recipe import ROOT
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from huggingface_hub import HfApi
 
@@ -41,7 +43,22 @@ PATTERNS = (
 """All that `app.py` and `ser_core` read, with the licences and the page's picture, beside the bundle; see `gather`."""
 
 
-def gather(root: Path, model: HubModel) -> dict[str, bytes]:
+def files_of(api: HfApi, repo: Repo, model: HubModel) -> list[str]:
+    """What the model's bundle consists of, as its manifest on the Hub says.
+
+    Raises:
+        BundleError: this version can't use it.
+        PublishError: there is no such model, or it can't be asked for.
+    """
+    with explained(repo), tempfile.TemporaryDirectory() as folder:
+        # Where the Hub keeps models, whatever `repo` is.
+        path = api.hf_hub_download(model.repo_id, bundle.MANIFEST, revision=model.revision, local_dir=folder)
+        files = bundle.outline(Path(path).parent).files
+    pull.check_names(files, str(model))
+    return [bundle.MANIFEST, *files]
+
+
+def gather(root: Path, model: HubModel, preloaded: Sequence[str]) -> dict[str, bytes]:
     """All files of the Space by path.
 
     The bundle of the checkout is among them: the page runs it where the Hub can't be reached.
@@ -49,6 +66,7 @@ def gather(root: Path, model: HubModel) -> dict[str, bytes]:
     Args:
         root: of the checkout.
         model: what the Space shall run, for its front matter.
+        preloaded: the model's files, which the Space's image shall hold.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -64,24 +82,22 @@ def gather(root: Path, model: HubModel) -> dict[str, bytes]:
             )
         found += matching
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(found)}
-    files["README.md"] = _with_model(files["README.md"].decode(), model).encode()
+    files["README.md"] = _with_model(files["README.md"].decode(), model, preloaded).encode()
     return files
 
 
-def _with_model(page: str, model: HubModel) -> str:
+def _with_model(page: str, model: HubModel, preloaded: Sequence[str]) -> str:
     """The page with the model in its front matter: linked from the Space, and put into its image when that is built, so
     that a start needs no network.
 
     Raises:
         PublishError: the Hub couldn't tell from the page what to run.
     """
-    weights = [name for names in bundle.MODEL_FILES.values() for name in names]
-    wanted = ",".join([bundle.MANIFEST, bundle.METRICS, "LICENSE.md", *weights])
     try:
         card = SpaceCard(page)
         complete = card.data.get("sdk") == "gradio" and card.data.get("app_file") == "app.py"
         card.data["models"] = [model.repo_id]
-        card.data["preload_from_hub"] = [f"{model.repo_id} {wanted} {model.revision}"]
+        card.data["preload_from_hub"] = [f"{model.repo_id} {','.join(preloaded)} {model.revision}"]
     except (ValueError, YAMLError):
         complete = False
     if not complete:
@@ -141,18 +157,23 @@ def run(args: argparse.Namespace) -> int:
     """Make or update the Space, or say what would be sent."""
     check_repo_id(args.repo_id)
     model = pinned(args.model)
+    # What would be sent is told without asking the Hub, and then as if the model were the one of this checkout.
+    api = None if args.dry_run else hub_upload.connect()
+    here = [bundle.MANIFEST, *bundle.read(bundle.BUNDLED).files]
+    files = gather(
+        ROOT, model, here if api is None else files_of(api, Repo(args.repo_id, "space", api.endpoint), model)
+    )
     upload = Upload(
         repo_id=args.repo_id,
         repo_type="space",
-        files=gather(ROOT, model),
+        files=files,
         message=f"The page, on {model.repo_id}",
         marker=MARKER,
         private=args.private,
     )
-    if args.dry_run:
+    if api is None:
         print("\n".join([*upload.lines(), f"{VARIABLE}={model}", "Nothing was sent (--dry-run)."]))
         return 0
-    api = hub_upload.connect()
     delivered: Delivered = hub_upload.deliver(api, upload)
     print("\n".join(delivered.lines()))
     changed = set_model(api, Repo(args.repo_id, "space", api.endpoint), model, delivered.commit)

@@ -142,7 +142,7 @@ def calibration(metrics: dict[str, Any]) -> str:
         f"Expected calibration error on speech: {speech['ece']:.3f}. The surer half of the spoken clips is right in "
         f"{_percent(speech['accuracy_surer_half'])}. Below a confidence of "
         f"{100 * metrics['calibration']['uncertain_below']:.0f} % the page says that it isn't sure. "
-        f"{metrics['no_speech']} of {clips:,} clips were taken for silence."
+        f"In {metrics['no_speech']} of the {clips:,} clips no voice was found."
     )
 
 

@@ -48,6 +48,13 @@ class Run:
         return ("all" if self.fold is None else f"fold{self.fold}") + ("-validate" if self.validate else "")
 
     @property
+    def option(self) -> str:
+        """What `fit` is asked for it by."""
+        if self.left_out is not None:
+            return f"--leave-out {self.left_out}"
+        return ("--all" if self.fold is None else f"--fold {self.fold}") + (" --validate" if self.validate else "")
+
+    @property
     def main(self) -> str:
         """The corpus that makes up half of every epoch: the recipe's first that isn't left out."""
         return next(corpus for corpus in self.recipe.corpora if corpus != self.left_out)
@@ -111,7 +118,7 @@ def load_record(run: Run, runs: Path, member: int) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(
             f"There is no complete member {member} in {path.parent}: run `python -m train fit --config "
-            f"{run.recipe.name}`."
+            f"{run.recipe.name} {run.option}`."
         )
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if record["recipe_hash"] != run.recipe.hash:

@@ -37,6 +37,7 @@ def serving(
     python: str | Path = sys.executable,
     environment: Mapping[str, str] | None = None,
     root: Path = ROOT,
+    log: Path | None = None,
 ) -> Iterator[str]:
     """`python app.py` on a free loopback port; gives its address and ends it afterwards.
 
@@ -45,6 +46,7 @@ def serving(
         python: the interpreter.
         environment: variables on top of this process's own.
         root: the folder of the app.
+        log: a file for what it prints.
 
     Raises:
         RuntimeError: it ended or did not answer in time; the message holds what it printed.
@@ -55,7 +57,7 @@ def serving(
     url = f"http://127.0.0.1:{port}/"
     command = [str(python), "app.py", "--port", str(port), *(["--model", model] if model else [])]
     variables = {**os.environ, **(environment or {})}
-    with tempfile.TemporaryFile("w+") as printed:
+    with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as printed:
         server = subprocess.Popen(command, cwd=root, env=variables, stdout=printed, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + START_S
