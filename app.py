@@ -112,7 +112,7 @@ def judge(recognizer: Recognizer, path: str | None) -> tuple[Answer, Prediction]
     """
     try:
         sound, prediction = recognizer.listen(path)
-        picture = _unique(plots.spectrogram(sound.samples, recognizer.config, prediction.sound))
+        picture = _unique(plots.spectrogram(sound.samples, recognizer.config, prediction.sound, prediction.windows))
         return Answer(prediction.probabilities, picture, prediction.to_dict()), prediction
     except SerError as error:
         raise gr.Error(str(error), title=TITLES.get(type(error), "That didn't work"), print_exception=False) from error
@@ -156,7 +156,7 @@ def build(recognizer: Recognizer, clips: Examples | None = None) -> gr.Blocks:
             answer, prediction = judge(recognizer, path)
         except gr.Error as error:  # told where the answer would stand, and the last answer is cleared away
             return nothing(f'<p class="refused"><strong>{error.title}.</strong> {html.escape(str(error.message))}</p>')
-        alt_text = plots.describe(prediction.duration_s, prediction.sound)
+        alt_text = plots.describe(prediction.duration_s, prediction.sound, prediction.windows)
         return say(prediction), answer.chart, gr.Image(answer.spectrogram, alt_text=alt_text), answer.prediction
 
     def nothing(sentence: str) -> tuple[Any, ...]:
@@ -180,6 +180,14 @@ def build(recognizer: Recognizer, clips: Examples | None = None) -> gr.Blocks:
                     buttons=[],
                     elem_id="recording",
                 )
+                synthetic = {ASSETS / "examples" / f"synthetic-{name.replace(' ', '-')}.wav": name for name in EXAMPLES}
+                offered = [_offer(recording, synthetic, "Or try a synthetic voice", "examples")]
+                if clips is not None:
+                    offered.append(
+                        _offer(
+                            recording, clips.clips, f"Or an actor whom it heard in training: {clips.credit}", "actors"
+                        )
+                    )
                 button = gr.Button("Judge it", variant="primary", elem_id="judge")
                 sentence = gr.HTML(INVITATION, html_template=ANSWER_TEMPLATE, elem_id="answer")
                 spectrogram = gr.Image(
@@ -189,16 +197,9 @@ def build(recognizer: Recognizer, clips: Examples | None = None) -> gr.Blocks:
                     alt_text="No recording yet",
                     elem_id="spectrogram",
                 )
+                gr.Markdown("The white line rises where the networks listened most.", elem_id="listened")
             with gr.Column(min_width=320):
                 chart = gr.Label(label="How probable each emotion is", show_heading=False, elem_id="chart")
-                synthetic = {ASSETS / "examples" / f"synthetic-{name.replace(' ', '-')}.wav": name for name in EXAMPLES}
-                offered = [_offer(recording, synthetic, "Or try a synthetic voice", "examples")]
-                if clips is not None:
-                    offered.append(
-                        _offer(
-                            recording, clips.clips, f"Or an actor whom it heard in training: {clips.credit}", "actors"
-                        )
-                    )
                 with gr.Accordion("The whole answer as JSON", open=False):
                     details = gr.JSON(show_label=False, label="Prediction")
         gr.Markdown(model_line(recognizer), elem_id="model")

@@ -13,13 +13,15 @@ import numpy.typing as npt
 from ser_core import features
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
     from ser_core.config import FeatureConfig
     from ser_core.features import Waveform
-    from ser_core.prediction import Span
+    from ser_core.prediction import Span, Window
 
 Colour = tuple[int, int, int]
 
@@ -27,6 +29,7 @@ Colour = tuple[int, int, int]
 GROUND: Colour = (17, 17, 27)
 INK: Colour = (205, 207, 220)
 MARK: Colour = (94, 234, 212)
+LISTENED: Colour = (255, 255, 255)
 
 # Every 32nd colour of matplotlib's "magma" (van der Walt & Smith, CC0): perceptually even, and readable in print.
 _MAGMA = np.array(
@@ -73,16 +76,23 @@ class Layout:
 LAYOUT = Layout()
 
 
-def spectrogram(samples: Waveform, config: FeatureConfig, sound: Span | None = None, layout: Layout = LAYOUT) -> Image:
+def spectrogram(
+    samples: Waveform,
+    config: FeatureConfig,
+    sound: Span | None = None,
+    windows: Sequence[Window] = (),
+    layout: Layout = LAYOUT,
+) -> Image:
     """The log-mel spectrogram of a recording, with time in seconds and frequency in Hz.
 
     It is made of the network's own features, but over the whole recording and relative to its loudest bin. What lies
-    outside `sound` is dimmed.
+    outside `sound` is dimmed. A line along the bottom rises where the model listened.
 
     Args:
         samples: float32 (n,), mono, at `config.sample_rate`; any n, an empty recording gives an empty picture.
         config: rates and bands.
         sound: the span that was judged; None marks nothing.
+        windows: what was judged in it, with its attention; none draws no line.
         layout: sizes.
 
     Returns:
@@ -99,17 +109,53 @@ def spectrogram(samples: Waveform, config: FeatureConfig, sound: Span | None = N
     _time_axis(draw, font, duration_s, layout)
     if sound is not None and duration_s > 0.0:
         _mark(picture, font, sound, duration_s, layout)
+        _line(picture, listened(windows, duration_s, layout.plot_width), layout)
     return picture
 
 
-def describe(duration_s: float, sound: Span | None) -> str:
-    """The picture in words, for those who can't see it."""
+def listened(windows: Sequence[Window], duration_s: float, columns: int) -> npt.NDArray[np.float64]:
+    """How much of the model's attention fell on each moment of a recording.
+
+    Args:
+        windows: judged stretches; they may overlap, and where they do, their mean counts.
+        duration_s: of the whole recording, seconds, above 0.
+        columns: how many moments.
+
+    Returns:
+        float64 (columns,) in [0, 1], 1 where it listened most; NaN where nothing was judged.
+    """
+    moments = (np.arange(columns) + 0.5) / columns * duration_s
+    total, count = np.zeros(columns), np.zeros(columns)
+    for window in windows:
+        if window.sound is None or not window.attention:
+            continue
+        inside = (moments >= window.sound.start_s) & (moments < window.sound.end_s)
+        place = (moments[inside] - window.sound.start_s) / window.sound.duration_s * len(window.attention)
+        # Each slice's share, times how many there are: a second counts alike in a short window and in a long one.
+        total[inside] += np.array(window.attention)[place.astype(int)] * len(window.attention)
+        count[inside] += 1.0
+    with np.errstate(invalid="ignore"):
+        mean = total / np.where(count > 0.0, count, np.nan)
+    highest = np.nanmax(mean, initial=0.0)
+    return mean / highest if highest > 0.0 else mean
+
+
+def describe(duration_s: float, sound: Span | None, windows: Sequence[Window] = ()) -> str:
+    """The picture in words, for those who can't see it; the arguments are those of `spectrogram`."""
     if sound is None:
         return f"Spectrogram of {duration_s:.1f} seconds of recording, in which no voice was found."
     return (
         f"Spectrogram of {duration_s:.1f} seconds of recording: time in seconds from left to right, frequency in Hz "
-        f"from bottom to top. The sound from {sound.start_s:.1f} to {sound.end_s:.1f} seconds is marked; it was judged."
+        f"from bottom to top. The sound from {sound.start_s:.1f} to {sound.end_s:.1f} seconds is marked; it was judged; "
+        f"a line along the bottom rises where the model listened{_most(windows, duration_s)}."
     )
+
+
+def _most(windows: Sequence[Window], duration_s: float) -> str:
+    curve = listened(windows, duration_s, 1_000)
+    if np.isnan(curve).all():
+        return ""
+    return f", most at {(np.nanargmax(curve) + 0.5) / 1_000 * duration_s:.1f} seconds"
 
 
 def time_ticks(duration_s: float, most: int = 7) -> list[float]:
@@ -208,6 +254,19 @@ def _mark(picture: Image, font: ImageFont | FreeTypeFont, sound: Span, duration_
     half = draw.textlength(caption, font=font) / 2
     centre = min(max((left + right) / 2, layout.left + half), layout.left + layout.plot_width - half)
     draw.text((centre, 10), caption, fill=MARK, font=font, anchor="mt")
+
+
+def _line(picture: Image, curve: npt.NDArray[np.float64], layout: Layout) -> None:
+    """Draw a curve of (plot_width,) in [0, 1] over the lowest quarter of the spectrogram; NaN interrupts it."""
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(picture)
+    bottom = layout.top + layout.plot_height - 4
+    heights = bottom - curve * layout.plot_height / 4
+    for x in range(len(curve) - 1):
+        if not np.isnan(heights[x : x + 2]).any():
+            ends = [(layout.left + x + step, float(heights[x + step])) for step in (0, 1)]
+            draw.line(ends, fill=LISTENED, width=3)
 
 
 def _tuple(colour: npt.NDArray[np.float64]) -> Colour:

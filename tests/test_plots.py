@@ -10,7 +10,7 @@ import pytest
 
 from ser_core import plots
 from ser_core.config import FeatureConfig
-from ser_core.prediction import Span
+from ser_core.prediction import Span, Window
 
 CONFIG = FeatureConfig()
 LAYOUT = plots.LAYOUT
@@ -121,3 +121,49 @@ def test_the_colour_map_grows_brighter_all_the_way() -> None:
 def test_the_picture_is_told_in_words() -> None:
     assert plots.describe(3.44, None) == "Spectrogram of 3.4 seconds of recording, in which no voice was found."
     assert "from 0.4 to 2.8 seconds" in plots.describe(3.44, Span(0.41, 2.8))
+
+
+def judged(start_s: float, end_s: float, attention: tuple[float, ...]) -> Window:
+    """A window whose sound was this span."""
+    return Window(start_s, end_s, Span(start_s, end_s), "ok", "sad", 1.0, {}, attention)
+
+
+def test_what_was_listened_to_stands_where_it_was_heard() -> None:
+    curve = plots.listened([judged(1.0, 3.0, (0.1, 0.6, 0.2, 0.1))], 4.0, 400)
+    assert np.isnan(curve[:100]).all()
+    assert np.isnan(curve[300:]).all()
+    assert curve[100:300].tolist() == pytest.approx([1 / 6] * 50 + [1.0] * 50 + [1 / 3] * 50 + [1 / 6] * 50)
+
+
+def test_windows_that_overlap_are_averaged_and_count_alike_by_the_second() -> None:
+    # Even attention is even, however long a window is and however many slices it has.
+    even = plots.listened([judged(0.0, 3.0, (0.25,) * 4), judged(1.0, 4.0, (0.5, 0.5))], 4.0, 40)
+    assert even.tolist() == pytest.approx([1.0] * 40)
+    first = plots.listened([judged(0.0, 2.0, (1.0, 0.0)), judged(1.0, 3.0, (0.5, 0.5))], 3.0, 3)
+    assert first.tolist() == pytest.approx([1.0, 0.25, 0.5])
+
+
+def test_where_nothing_was_judged_there_is_no_line() -> None:
+    silent = Window(0.0, 2.0, None, "no_speech", None, None, {}, ())
+    for windows in ([], [silent]):
+        assert np.isnan(plots.listened(windows, 2.0, 50)).all()
+
+
+def test_the_line_is_drawn_high_where_it_listened() -> None:
+    window = judged(0.0, 2.0, (0.1, 0.9))
+    plain, drawn = (
+        np.asarray(plots.spectrogram(np.zeros(32_000, np.float32), CONFIG, Span(0.0, 2.0), windows)).astype(int)
+        for windows in ((), (window,))
+    )
+    rows, columns = np.nonzero((plain != drawn).any(axis=2))
+    assert (drawn[rows, columns] == plots.LISTENED).all()
+    middle = LAYOUT.left + LAYOUT.plot_width // 2
+    low, high = rows[columns < middle - 5], rows[columns > middle + 5]
+    assert low.min() > high.max()
+    assert low.max() < LAYOUT.top + LAYOUT.plot_height
+    assert high.min() >= LAYOUT.top + LAYOUT.plot_height * 0.7
+
+
+def test_the_words_say_where_it_listened_most() -> None:
+    said = plots.describe(4.0, Span(1.0, 3.0), [judged(1.0, 3.0, (0.0, 0.0, 1.0, 0.0))])
+    assert said.endswith("a line along the bottom rises where the model listened, most at 2.0 seconds.")
