@@ -146,8 +146,8 @@ def describe(duration_s: float, sound: Span | None, windows: Sequence[Window] = 
         return f"Spectrogram of {duration_s:.1f} seconds of recording, in which no voice was found."
     return (
         f"Spectrogram of {duration_s:.1f} seconds of recording: time in seconds from left to right, frequency in Hz "
-        f"from bottom to top. The sound from {sound.start_s:.1f} to {sound.end_s:.1f} seconds is marked; it was judged; "
-        f"a line along the bottom rises where the model listened{_most(windows, duration_s)}."
+        f"from bottom to top. The sound from {sound.start_s:.1f} to {sound.end_s:.1f} seconds was judged; a "
+        f"line along the bottom rises where the model listened{_most(windows, duration_s)}."
     )
 
 
