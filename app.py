@@ -333,7 +333,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--model",
         metavar="FOLDER|USER/NAME[@COMMIT]",
-        help="a model other than the one that ships: a bundle's folder, or one on the Hub (also: SER_MODEL_REPO)",
+        help=f"a model other than the one that ships: a bundle's folder, or one on the Hub (also: {hub.VARIABLE})",
     )
     given = parser.parse_args(argv)
     port = given.port or environment.get("GRADIO_SERVER_PORT") or environment.get("PORT") or None
@@ -344,7 +344,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         port=None if port is None else int(port),
         share=given.share or environment.get("GRADIO_SHARE", "").lower() == "true",
         auth=given.auth,
-        model=given.model or environment.get("SER_MODEL_REPO") or None,
+        model=given.model or environment.get(hub.VARIABLE) or None,
     )
 
 
@@ -364,14 +364,17 @@ def open_page(wanted: str | None) -> tuple[gr.Blocks, Recognizer]:
         BundleError: a folder was asked for, and holds no model that can be used; or the copy that ships is damaged.
     """
     search = hub.Search(wanted)
-    # The imports that an answer needs take seconds, in which the Hub can answer.
-    for name in ("openvino", "librosa", "scipy.special"):
+    # The imports that an answer needs take seconds, in which the Hub can answer; where it isn't asked, they can wait.
+    for name in ("openvino", "scipy.special", "librosa.feature.spectral"):
+        if search.done():
+            break
         importlib.import_module(name)
     found = search.result()
     while True:
         try:
             recognizer = ser_core.load(found)
-            return build(recognizer, examples.of(bundle.read(found.folder))), recognizer
+            # `load` has just held all files of the bundle to its manifest.
+            return build(recognizer, examples.of(bundle.outline(found.folder))), recognizer
         except Exception as error:
             # A folder was chosen by who runs the page; what comes from the Hub may hold anything, and stops no start.
             if found.commit is None:

@@ -27,6 +27,8 @@ from ser_core.errors import BundleError, DamagedBundle
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+VARIABLE = "SER_MODEL_REPO"
+"""Of the environment: the model that the page runs, where its command line is silent."""
 TIMEOUT_S = 10.0
 """Seconds that a start waits for the Hub in all, to connect, ask and download."""
 PATIENT_S = 300.0
@@ -127,6 +129,10 @@ class Search:
         except Exception as error:  # noqa: BLE001
             self._pulled.set_exception(error)
 
+    def done(self) -> bool:
+        """Whether `result` would wait for nothing."""
+        return self._pulled.done()
+
     def result(self) -> Located:
         """What was found, once it was or the time is up; one line in the log says which and why.
 
@@ -155,8 +161,7 @@ class Search:
         log.debug("%s", reason, exc_info=error)
         if refused is not None:
             self._refused.add(refused.folder)
-            # It may stand on a public page, which has no business with this machine's folders.
-            reason = reason.replace(f"{refused.folder}{os.sep}", "").replace(str(refused.folder), "the Hub")
+            reason = without_folder(reason, refused.folder, "the Hub")
         if not self._fallback:
             raise BundleError(f"The model {self._model} can't be had: {reason.rstrip('.')}.") from error
         why = f"instead of {self._model}, since {reason.rstrip('.')}"
@@ -221,10 +226,14 @@ def pull(model: HubModel, deadline: float, cache: Path | None) -> Located:
     if "fault" in told:
         raise BundleError(told["fault"])
     if not model.pinned:
-        log.warning(
-            "%s is commit %s now; pin it: SER_MODEL_REPO=%s@%s", model, told["commit"], model.repo_id, told["commit"]
-        )
+        pinned = HubModel(model.repo_id, told["commit"])
+        log.warning("%s is commit %s now; pin it: %s=%s", model, pinned.revision, VARIABLE, pinned)
     return _located(model, Path(told["folder"]), told["commit"], told["whence"])
+
+
+def without_folder(text: str, folder: Path, called: str) -> str:
+    """Text with a folder of this machine called otherwise, since it may stand on a public page."""
+    return text.replace(f"{folder}{os.sep}", "").replace(str(folder), called)
 
 
 def _is_path(wanted: str) -> bool:

@@ -262,11 +262,9 @@ def _line(picture: Image, curve: npt.NDArray[np.float64], layout: Layout) -> Non
 
     draw = ImageDraw.Draw(picture)
     bottom = layout.top + layout.plot_height - 4
-    heights = bottom - curve * layout.plot_height / 4
-    for x in range(len(curve) - 1):
-        if not np.isnan(heights[x : x + 2]).any():
-            ends = [(layout.left + x + step, float(heights[x + step])) for step in (0, 1)]
-            draw.line(ends, fill=LISTENED, width=3)
+    points = np.stack([layout.left + np.arange(len(curve)), bottom - curve * layout.plot_height / 4], axis=1)
+    for part in np.ma.clump_unmasked(np.ma.masked_invalid(curve)):  # type: ignore[no-untyped-call]
+        draw.line([(x, y) for x, y in points[part].tolist()], fill=LISTENED, width=3)
 
 
 def _tuple(colour: npt.NDArray[np.float64]) -> Colour:

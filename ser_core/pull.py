@@ -14,7 +14,7 @@ import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ser_core import bundle, hub
+from ser_core import bundle, examples, hub
 from ser_core.bundle import MANIFEST, MAX_BYTES
 from ser_core.errors import BundleError, DamagedBundle
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MANIFEST_MAX_BYTES = 1024 * 1024
-SUFFIXES = frozenset({".xml", ".bin", ".onnx", ".json", ".safetensors", ".md", ".wav", ".flac"})
+SUFFIXES = frozenset({".xml", ".bin", ".onnx", ".json", ".safetensors", ".md", *examples.SUFFIXES})
 """Kinds of files that are downloaded: weights, figures, terms and example clips, nothing that could be executed."""
 
 
@@ -86,9 +86,7 @@ def fetch(repo_id: str, revision: str, cache: Path | None) -> dict[str, str]:
     except BundleError as error:
         if isinstance(error, DamagedBundle):
             hub.forget_damaged(folder)
-        # It may stand on a public page, which has no business with this machine's folders.
-        told = str(error).replace(f"{folder}/", "").replace(str(folder), f"{repo_id}@{commit[:7]}")
-        raise BundleError(told) from error
+        raise BundleError(hub.without_folder(str(error), folder, f"{repo_id}@{commit[:7]}")) from error
     return {"folder": str(folder), "commit": commit, "whence": "from the Hub"}
 
 

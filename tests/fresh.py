@@ -18,9 +18,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.browser.driving import SPOKEN, serving
+from tests.browser.driving import ROOT, SPOKEN, serving
 
-ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "tests" / "bench" / "environment.json"
 MAX_BYTES = 1_200_000_000
 LARGEST = 6

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from train.corpora import Clip
 
@@ -78,16 +78,16 @@ CREDIT = f"{RAVDESS.title}, Livingstone and Russo 2018, CC BY-NC-SA 4.0"
 """A line to be shown beside its clips."""
 
 
-def of_examples(clips: Mapping[str, Clip]) -> str:
+def of_examples(clips: Sequence[Clip]) -> str:
     """The page beside example clips of RAVDESS that says whose they are.
 
     Args:
-        clips: by the file name under which each is given on.
+        clips: given on under the names of their files.
 
     Returns:
         Markdown.
     """
-    rows = [f"| {name} | {clip.emotion.value} | {clip.speaker} | {clip.sex} |" for name, clip in clips.items()]
+    rows = [f"| {clip.path.name} | {clip.emotion.value} | {clip.speaker} | {clip.sex} |" for clip in clips]
     terms = (
         "They were copied as they are, under their own names; nothing was changed. They may be given on under the same "
         "licence, and not be used commercially."

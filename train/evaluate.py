@@ -20,7 +20,7 @@ from ser_core.emotions import LABELS
 from train import corpora, export, figures, judging, recipe, robustness
 from train.cache import FeatureCache
 from train.judging import PRECISIONS, ResultsError
-from train.runs import Run, load_network
+from train.runs import ORIGIN, Run, load_network
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from train.recipe import Recipe
 
 RESULTS = recipe.ROOT / "train" / "results"
-_ORIGIN = ("recipe_hash", "data_digest", "train_clips", "torch", "device", "packed")
 
 
 @contextlib.contextmanager
@@ -101,7 +100,7 @@ def _judge(args: argparse.Namespace, chosen: Recipe, folder: Path) -> None:
         one = Run(chosen, fold)
         clips = _test_clips(one, cache, by_key)
         with deployed(one, cache, args.runs) as (backends, record):
-            origin = {key: record[key] for key in _ORIGIN}
+            origin = {key: record[key] for key in ORIGIN}
             if args.robustness:
                 for name, parts in robustness.judge(clips, backends, fold, args.data).items():
                     judging.save(folder / f"{name}-fold{fold}.npz", parts, origin)
@@ -113,7 +112,7 @@ def _judge(args: argparse.Namespace, chosen: Recipe, folder: Path) -> None:
             judged = judging.judge(_test_clips(one, cache, by_key), backends, 0, what=corpus)
             heard = [cache.clips[index] for index in one.split(cache).train]
             origin = {
-                **{key: record[key] for key in _ORIGIN},
+                **{key: record[key] for key in ORIGIN},
                 "trained_on": sorted({clip.corpus for clip in heard}),
                 "trained_emotions": sorted({clip.emotion for clip in heard}, key=LABELS.index),
             }

@@ -21,7 +21,7 @@ from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.errors import SerError
 from train import recipe, splits
 from train.cache import FeatureCache
-from train.runs import Run, load_network
+from train.runs import ORIGIN, Run, load_network
 
 if TYPE_CHECKING:
     import argparse
@@ -37,8 +37,6 @@ TOLERANCE = 2e-3
 _EXACT = ["MatMul", "ReduceMean", "Sigmoid", "Multiply", "Divide", "Sqrt", "Subtract", "Tanh"]
 """Operations that INT8 leaves alone: the pooling, which squares, weighs and sums, and the gates of
 squeeze-and-excitation. They cost next to nothing, and rounding them off changed the labels of twice as many clips."""
-
-_ORIGIN = ("recipe", "recipe_hash", "data_digest", "train_clips", "torch", "device", "packed")
 
 CALIBRATION_CLIPS = 300
 PARITY_CLIPS = 200
@@ -253,7 +251,7 @@ def _training(record: dict[str, Any], network: nn.Module, found: dict[str, Parit
     import openvino
 
     return {
-        **{key: record[key] for key in _ORIGIN},
+        **{key: record[key] for key in ("recipe", *ORIGIN)},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "versions": {
             "openvino": openvino.__version__,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ser_core import bundle, examples, pull
 from ser_core.emotions import EMOTIONS
 from ser_core.errors import BundleError
+from ser_core.hub import VARIABLE, HubModel
 from train import attribution, card, card_plots, corpora, hub_upload
 from train.hub_errors import PublishError, check_repo_id, check_tag
 from train.hub_upload import Upload
@@ -57,7 +58,7 @@ def with_examples(shipped: Bundle, clips: Sequence[Clip], folder: Path) -> Bundl
     for name in shipped.files:
         shutil.copy(shipped.folder / name, folder)
     examples.write(folder, attribution.CREDIT, [(clip.path, clip.emotion.value) for clip in clips])
-    (folder / ATTRIBUTION).write_text(attribution.of_examples({clip.path.name: clip for clip in clips}), "utf-8")
+    (folder / ATTRIBUTION).write_text(attribution.of_examples(clips), "utf-8")
     return bundle.write(
         folder,
         name=shipped.name,
@@ -136,5 +137,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     delivered = hub_upload.deliver(hub_upload.connect(), upload)
     print("\n".join(delivered.lines()))
-    print(f"SER_MODEL_REPO={args.repo_id}@{delivered.commit}")
+    print(f"{VARIABLE}={HubModel(args.repo_id, delivered.commit)}")
     return 0

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from ser_core import bundle, pull
 from ser_core.errors import BundleError
-from ser_core.hub import HubModel
+from ser_core.hub import VARIABLE, HubModel
 from train import hub_upload
 from train.hub_errors import PublishError, Repo, check_repo_id, explained
 from train.hub_upload import Delivered, Upload
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from huggingface_hub import HfApi
 
-VARIABLE = "SER_MODEL_REPO"
 MARKER = "ser_core/__init__.py"
 PATTERNS = (
     "app.py",
@@ -157,25 +156,26 @@ def run(args: argparse.Namespace) -> int:
     """Make or update the Space, or say what would be sent."""
     check_repo_id(args.repo_id)
     model = pinned(args.model)
-    # What would be sent is told without asking the Hub, and then as if the model were the one of this checkout.
-    api = None if args.dry_run else hub_upload.connect()
-    here = [bundle.MANIFEST, *bundle.read(bundle.BUNDLED).files]
-    files = gather(
-        ROOT, model, here if api is None else files_of(api, Repo(args.repo_id, "space", api.endpoint), model)
-    )
-    upload = Upload(
+    if args.dry_run:
+        # Told without asking the Hub, as if the model were the one of this checkout.
+        upload = _upload(args, model, [bundle.MANIFEST, *bundle.outline(bundle.BUNDLED).files])
+        print("\n".join([*upload.lines(), f"{VARIABLE}={model}", "Nothing was sent (--dry-run)."]))
+        return 0
+    api = hub_upload.connect()
+    repo = Repo(args.repo_id, "space", api.endpoint)
+    delivered: Delivered = hub_upload.deliver(api, _upload(args, model, files_of(api, repo, model)))
+    print("\n".join(delivered.lines()))
+    changed = set_model(api, repo, model, delivered.commit)
+    print(f"{VARIABLE}={model} {'is set' if changed else 'was set already'}")
+    return 0
+
+
+def _upload(args: argparse.Namespace, model: HubModel, preloaded: Sequence[str]) -> Upload:
+    return Upload(
         repo_id=args.repo_id,
         repo_type="space",
-        files=files,
+        files=gather(ROOT, model, preloaded),
         message=f"The page, on {model.repo_id}",
         marker=MARKER,
         private=args.private,
     )
-    if api is None:
-        print("\n".join([*upload.lines(), f"{VARIABLE}={model}", "Nothing was sent (--dry-run)."]))
-        return 0
-    delivered: Delivered = hub_upload.deliver(api, upload)
-    print("\n".join(delivered.lines()))
-    changed = set_model(api, Repo(args.repo_id, "space", api.endpoint), model, delivered.commit)
-    print(f"{VARIABLE}={model} {'is set' if changed else 'was set already'}")
-    return 0

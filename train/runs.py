@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from train.recipe import Recipe
 
 
+ORIGIN = ("recipe_hash", "data_digest", "train_clips", "torch", "device", "packed")
+"""What results and bundles keep of the record of the networks that they come from."""
+
+
 class RunError(SerError):
     """A run that can't start or go on."""
 
@@ -71,12 +75,11 @@ class Run:
             RunError: the fold has no speaker to test.
         """
         chosen = cache.of(self.recipe.corpora)
+        clips = [cache.clips[index] for index in chosen]
         if self.left_out is not None:
-            split = splits.by_corpus([cache.clips[index] for index in chosen], self.left_out)
-            return splits.Split(*(tuple(chosen[index] for index in side) for side in (split.train, (), split.test)))
-        split = splits.by_speaker(
-            [cache.clips[index] for index in chosen], self.recipe.corpora[0], self.fold, validate=self.validate
-        )
+            split = splits.by_corpus(clips, self.left_out)
+        else:
+            split = splits.by_speaker(clips, self.recipe.corpora[0], self.fold, validate=self.validate)
         if self.fold is not None and not split.test:
             raise RunError(
                 f"Fold {self.fold} has no speaker to test: five folds want at least five speakers of "
@@ -91,14 +94,23 @@ def build_member(chosen: Recipe) -> nn.Module:
     return networks.build(chosen.network.name, {"n_mels": FeatureConfig().n_mels, **chosen.network.options})
 
 
+def record_path(folder: Path, member: int) -> Path:
+    """Where a run's folder holds what is known of a complete member."""
+    return folder / f"run-{member}.json"
+
+
+def weights_path(folder: Path, member: int) -> Path:
+    """Where it holds that member's weights."""
+    return folder / f"weights-{member}.safetensors"
+
+
 def save_member(folder: Path, network: nn.Module, record: dict[str, Any]) -> None:
-    """Write `weights-MEMBER.safetensors` and then `run-MEMBER.json`, which says that it is complete."""
+    """Write a member's weights and then its record, which says that it is complete."""
     from safetensors.torch import save_file
 
     weights = {key: _compact(value.detach().cpu().contiguous()) for key, value in network.state_dict().items()}
-    save_file(weights, folder / f"weights-{record['member']}.safetensors")
-    path = folder / f"run-{record['member']}.json"
-    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    save_file(weights, weights_path(folder, record["member"]))
+    record_path(folder, record["member"]).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 def _compact(values: Tensor) -> Tensor:
@@ -114,7 +126,7 @@ def load_record(run: Run, runs: Path, member: int) -> dict[str, Any]:
     Raises:
         RunError: it isn't complete, or belongs to another state of the code.
     """
-    path = run.folder(runs) / f"run-{member}.json"
+    path = record_path(run.folder(runs), member)
     if not path.is_file():
         raise RunError(
             f"There is no complete member {member} in {path.parent}: run `python -m train fit --config "
@@ -145,7 +157,7 @@ def load_network(run: Run, runs: Path) -> tuple[nn.Module, dict[str, Any]]:
     for member in range(run.recipe.members):
         records.append(load_record(run, runs, member))
         network = build_member(run.recipe)
-        network.load_state_dict(load_file(run.folder(runs) / f"weights-{member}.safetensors"))
+        network.load_state_dict(load_file(weights_path(run.folder(runs), member)))
         members.append(network)
     if len(digests := {record["data_digest"] for record in records}) > 1:
         raise RunError(

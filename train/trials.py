@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from train import recipe
 from train.evaluate import RESULTS
-from train.runs import Run, RunError
+from train.runs import Run, RunError, record_path
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,7 @@ def gather(runs: Path, fold: int) -> list[dict[str, Any]]:
     found = []
     for path in sorted((recipe.CONFIGS / FOLDER).glob("*.yaml")):
         chosen = recipe.load(f"{FOLDER}/{path.stem}")
-        written = Run(chosen, fold, validate=True).folder(runs) / "run-0.json"
+        written = record_path(Run(chosen, fold, validate=True).folder(runs), 0)
         if not written.is_file():
             continue
         record = json.loads(written.read_text(encoding="utf-8"))
