@@ -4,140 +4,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
-import json
 import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, get_args
+from typing import IO, TYPE_CHECKING, get_args
 
-from ser_core.emotions import LABELS
+from ser_core import hub
+from ser_core.audio import SUFFIXES
 from ser_core.errors import NoAudio, SerError
-from ser_core.prediction import Precision, Prediction
+from ser_core.prediction import Precision
 from ser_core.recognizer import load
+from ser_core.records import WRITERS, Record, judge, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ser_core.recognizer import Recognizer
-
-SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
-    *(".m4a", ".aac", ".mp4", ".webm", ".mka"),
-)
-"""What the names of sound files in a folder end in. A file that is named itself may be called anything."""
 
 OK, SOME_FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 """Exit codes; the last two are what a shell shows for a program that SIGINT or SIGPIPE ended."""
 
-_NEAREST = 3
 
-
-@dataclass(frozen=True)
-class Record:
-    """One file's outcome: `prediction`, or `error` where it could not be judged."""
-
-    source: str
-    prediction: Prediction | None
-    error: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """`source` with either the prediction's fields or `error`."""
-        if self.prediction is None:
-            return {"source": self.source, "error": self.error}
-        return {"source": self.source, **self.prediction.to_dict()}
-
-
-# Formats: each writes records as they come.
-
-
-def write_text(records: Iterable[Record], out: IO[str]) -> None:
-    """A line for each file, with lines of notes below it."""
-    for record in records:
-        out.write(describe(record) + "\n")
-        out.flush()
-
-
-def write_json(records: Iterable[Record], out: IO[str]) -> None:
-    """A list with one object for each file."""
-    # Element by element: a folder of long recordings would fill the memory as one list.
-    separator = "[\n"
-    for record in records:
-        out.write(separator + json.dumps(record.to_dict()))
-        out.flush()
-        separator = ",\n"
-    out.write("\n]\n" if separator != "[\n" else "[]\n")
-
-
-def write_jsonl(records: Iterable[Record], out: IO[str]) -> None:
-    """An object on a line for each file."""
-    for record in records:
-        out.write(json.dumps(record.to_dict()) + "\n")
-        out.flush()
-
-
-def write_csv(records: Iterable[Record], out: IO[str]) -> None:
-    """A header, and a row for each file."""
-    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerow(_row(record))
-        out.flush()
-
-
-CSV_COLUMNS = (
-    *("source", "state", "label", "confidence", *LABELS),
-    *("duration_s", "sound_start_s", "sound_end_s", "notes", "error"),
-)
-"""Columns of the CSV; `notes` holds their codes, joined by semicolons. What does not apply is empty."""
-
-WRITERS: dict[str, Callable[[Iterable[Record], IO[str]], None]] = {
-    "text": write_text,
-    "json": write_json,
-    "jsonl": write_jsonl,
-    "csv": write_csv,
-}
-
-
-def describe(record: Record) -> str:
-    """A file's outcome for a reader: the three nearest emotions, and what may have spoiled the answer."""
-    name, answer = printable(record.source), record.prediction
-    if answer is None:
-        return f"{name}: not judged. {printable(record.error or '')}"
-    nearest = sorted(answer.probabilities.items(), key=lambda item: -item[1])[:_NEAREST]
-    shares = ", ".join(f"{label} {100 * share:.0f} %" for label, share in nearest)
-    said = {"ok": shares, "uncertain": f"uncertain; nearest are {shares}", "no_speech": "no voice"}[answer.state]
-    count = len(answer.windows)
-    length = f"{answer.duration_s:.1f} s" + (f" in {count} windows" if count > 1 else "")
-    return "\n".join([f"{name}: {said} ({length})", *(f"  {note.message}" for note in answer.notes)])
-
-
-def _row(record: Record) -> dict[str, Any]:
-    row: dict[str, Any] = {"source": printable(record.source), "error": record.error and printable(record.error)}
-    answer = record.prediction
-    if answer is None:
-        return row
-    span = {"sound_start_s": answer.sound.start_s, "sound_end_s": answer.sound.end_s} if answer.sound else {}
-    return {
-        **row,
-        "state": answer.state,
-        "label": answer.label,
-        "confidence": answer.confidence,
-        **answer.probabilities,
-        "duration_s": answer.duration_s,
-        **span,
-        "notes": ";".join(note.code for note in answer.notes),
-    }
-
-
-def printable(text: str) -> str:
-    """With control characters and bytes that are no text escaped, so that a file's name can't steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-# Judging.
+# Finding and judging.
 
 
 def find(source: str) -> Iterator[str | NoAudio]:
@@ -165,17 +55,11 @@ def find(source: str) -> Iterator[str | NoAudio]:
         yield NoAudio(f"There is no sound file in {source}. Looked for names that end in {', '.join(SUFFIXES)}.")
 
 
-def judge(sources: Sequence[str], recognizer: Recognizer) -> Iterator[Record]:
-    """One record for each file of each source, in order. A file that can't be judged is no reason to stop."""
+def judge_all(sources: Sequence[str], recognizer: Recognizer) -> Iterator[Record]:
+    """One record for each file of each source, in order."""
     for source in sources:
         for path in find(source):
-            if isinstance(path, NoAudio):
-                yield Record(source, None, str(path))
-                continue
-            try:
-                yield Record(path, recognizer.predict(path), None)
-            except SerError as error:
-                yield Record(path, None, str(error))
+            yield Record(source, None, str(path)) if isinstance(path, NoAudio) else judge(recognizer, path)
 
 
 @dataclass
@@ -226,7 +110,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         metavar="DIR|USER/NAME[@COMMIT]",
-        help="folder of the model, or a model on the Hub (default: the one that comes with this)",
+        help="folder of the model, or a model on the Hub (default: the one that the environment variable "
+        f"{hub.VARIABLE} names, or else the one that comes with this)",
     )
     parser.add_argument(
         "--precision", choices=get_args(Precision), help="of the model's weights (default: the model's own choice)"
@@ -272,8 +157,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     failures = _Failures()
     try:
         with _opened(options.out) as out:
-            recognizer = load(options.model, precision=options.precision)
-            WRITERS[options.format](failures.watch(judge(options.sources, recognizer)), out)
+            model = options.model or os.environ.get(hub.VARIABLE) or None
+            recognizer = load(model, precision=options.precision)
+            WRITERS[options.format](failures.watch(judge_all(options.sources, recognizer)), out)
             out.flush()
     except SerError as error:
         parser.exit(USAGE, f"{parser.prog}: error: {printable(str(error))}\n")

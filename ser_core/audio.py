@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 ACCEPTED = "WAV, FLAC, OGG (Vorbis or Opus), MP3, AIFF, M4A/AAC, WebM, or an MP4 with sound"
 """The formats that `read` answers for, as messages and the page name them."""
 
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
+    *(".m4a", ".aac", ".mp4", ".webm", ".mka"),
+)
+"""What the names of sound files in a folder end in. A file that is named itself may be called anything."""
+
+RESAMPLING = "soxr_hq"
+"""The quality of soxr's resampling, for a recording in one piece and for a stream alike."""
+
 # Full scale of 32-bit integers kept as floats. Beyond it, float32 runs over where the spectrogram sums squares.
 _LARGEST_SAMPLE = 2.0**31
 
@@ -116,6 +125,8 @@ def from_array(
     """
     limits = limits or Limits()
     samples = _checked_array(array, limits)
+    if samples.size == 0:
+        raise NoAudio("The array holds no samples. Pass the samples of a recording.")
     rate = _checked_rate(sample_rate)
     blocks = (samples[i : i + containers.BLOCK_FRAMES] for i in range(0, len(samples), containers.BLOCK_FRAMES))
     # Without a rate there are no seconds; it is refused with the others that are out of bounds.
@@ -125,6 +136,30 @@ def from_array(
     if sound is None:
         raise NoAudio("The array holds no samples. Pass the samples of a recording.")
     return sound
+
+
+def from_chunk(array: npt.ArrayLike, sample_rate: int | None, *, limits: Limits | None = None) -> tuple[Waveform, int]:
+    """Take a piece of a sound that still goes on, by the rules of `from_array`, but leave it at its own rate.
+
+    Args:
+        array: as in `from_array`; may hold no samples.
+        sample_rate: Hz of the array.
+        limits: which rates and channels are accepted; `Limits()` where None. Of its length nothing is.
+
+    Returns:
+        float32 (n,), the mean of the channels, which may share memory with `array`; and the rate in Hz.
+
+    Raises:
+        NoAudio: None.
+        UnsupportedAudio: a type, shape or rate that is not accepted, or samples that are not numbers.
+    """
+    limits = limits or Limits()
+    samples = _checked_array(array, limits)
+    rate = _checked_rate(sample_rate)
+    if samples.size == 0:
+        return np.empty(0, dtype=np.float32), rate
+    _check_header(Source("array", rate, samples.shape[1], None, iter(())), "The sound", limits)
+    return _checked_mono(samples, "The sound"), rate
 
 
 def _open(path: str | os.PathLike[str] | None, limits: Limits) -> tuple[str, io.FileIO]:
@@ -258,7 +293,7 @@ def _resample(mono: Waveform, source_rate: int, target_rate: int) -> Waveform:
         return mono
     import librosa
 
-    resampled: Waveform = librosa.resample(mono, orig_sr=source_rate, target_sr=target_rate, res_type="soxr_hq")
+    resampled: Waveform = librosa.resample(mono, orig_sr=source_rate, target_sr=target_rate, res_type=RESAMPLING)
     return resampled
 
 
@@ -282,9 +317,7 @@ def _checked_array(array: npt.ArrayLike, limits: Limits) -> npt.NDArray[Any]:
         raise UnsupportedAudio(
             f"An array of shape {samples.shape} is no sound. Pass shape (samples,) or (samples, channels)."
         )
-    if samples.size == 0:
-        raise NoAudio("The array holds no samples. Pass the samples of a recording.")
-    if samples.ndim == 2 and samples.shape[1] > limits.max_channels >= samples.shape[0]:
+    if samples.ndim == 2 and samples.shape[1] > limits.max_channels >= samples.shape[0] > 0:
         raise UnsupportedAudio(
             f"An array of shape {samples.shape} has its channels first. Pass array.T: shape (samples, channels)."
         )

@@ -28,6 +28,8 @@ LABELS: tuple[str, ...] = tuple(emotion.value for emotion in EMOTIONS)
 
 NEGATIVE: frozenset[Emotion] = frozenset({Emotion.SAD, Emotion.ANGRY, Emotion.FEARFUL, Emotion.DISGUST})
 """The emotions that the five-class reading (calm, happy, negative, neutral, surprised) merges into one."""
+NEGATIVE_LABEL = "negative"
+"""What that one is called."""
 
 COLOURS: dict[Emotion, str] = {
     Emotion.NEUTRAL: "#777777",
@@ -41,3 +43,20 @@ COLOURS: dict[Emotion, str] = {
 }
 """sRGB colours, the palette of Okabe & Ito (2008), which people with any common colour blindness can tell apart;
 its black, unreadable on a dark page, is a mid grey here."""
+
+
+def merge_negative(probabilities: dict[str, float]) -> dict[str, float]:
+    """The five-class reading of an answer: sadness, anger, fear and disgust are one, `negative`.
+
+    Args:
+        probabilities: the eight names to floats, as in `Prediction.probabilities`; {} where nothing was judged.
+
+    Returns:
+        The five names to floats of the same sum, in the order in which they, or the first of the merged, came; {} for
+        {}.
+    """
+    merged: dict[str, float] = {}
+    for label, probability in probabilities.items():
+        name = NEGATIVE_LABEL if label in NEGATIVE else label
+        merged[name] = merged.get(name, 0.0) + probability
+    return merged

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import features
+from ser_core import features, overlays
+from ser_core.overlays import GROUND
+from ser_core.prediction import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +23,11 @@ if TYPE_CHECKING:
 
     from ser_core.config import FeatureConfig
     from ser_core.features import Waveform
-    from ser_core.prediction import Span, Window
+    from ser_core.overlays import Colour
+    from ser_core.prediction import Window
+    from ser_core.timeline import Segment
 
-Colour = tuple[int, int, int]
-
-# The picture keeps its own dark ground on a light page and on a dark one, like the display of an instrument.
-GROUND: Colour = (17, 17, 27)
 INK: Colour = (205, 207, 220)
-MARK: Colour = (94, 234, 212)
-LISTENED: Colour = (255, 255, 255)
 
 # Every 32nd colour of matplotlib's "magma" (van der Walt & Smith, CC0): perceptually even, and readable in print.
 _MAGMA = np.array(
@@ -52,6 +50,7 @@ class Layout:
         width, height: the whole picture.
         left, top, right, bottom: margins around the spectrogram.
         text: height of the letters.
+        strip: height of the strip of emotions between spectrogram and time axis, with the gap above it.
     """
 
     width: int = 880
@@ -61,6 +60,7 @@ class Layout:
     right: int = 24
     bottom: int = 52
     text: int = 26
+    strip: int = 0
 
     @property
     def plot_width(self) -> int:
@@ -70,7 +70,17 @@ class Layout:
     @property
     def plot_height(self) -> int:
         """Rows of the spectrogram."""
-        return self.height - self.top - self.bottom
+        return self.height - self.top - self.bottom - self.strip
+
+    @property
+    def plot_bottom(self) -> int:
+        """The row below the spectrogram's last."""
+        return self.top + self.plot_height
+
+    def column(self, time_s: float, shown: Span) -> int:
+        """The column of a moment in a picture of what is `shown`; that of an edge where it lies outside."""
+        share = (time_s - shown.start_s) / shown.duration_s if shown.duration_s > 0.0 else 0.0
+        return round(self.left + min(max(share, 0.0), 1.0) * self.plot_width)
 
 
 LAYOUT = Layout()
@@ -81,18 +91,24 @@ def spectrogram(
     config: FeatureConfig,
     sound: Span | None = None,
     windows: Sequence[Window] = (),
+    segments: Sequence[Segment] = (),
+    *,
+    start_s: float = 0.0,
     layout: Layout = LAYOUT,
 ) -> Image:
     """The log-mel spectrogram of a recording, with time in seconds and frequency in Hz.
 
     It is made of the network's own features, but over the whole recording and relative to its loudest bin. What lies
-    outside `sound` is dimmed. A line along the bottom rises where the model listened.
+    outside `sound` is dimmed. A line along the bottom rises where the model listened. A strip below shows the emotions
+    in their colours: fainter where the answer is uncertain, none where there is no voice.
 
     Args:
         samples: float32 (n,), mono, at `config.sample_rate`; any n, an empty recording gives an empty picture.
         config: rates and bands.
         sound: the span that was judged; None marks nothing.
         windows: what was judged in it, with its attention; none draws no line.
+        segments: the recording's timeline, see `ser_core.timeline`; none draws no strip, and leaves it no room.
+        start_s: seconds, where in the recording `samples` begin; the other times are the recording's, too.
         layout: sizes.
 
     Returns:
@@ -100,31 +116,34 @@ def spectrogram(
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    duration_s = samples.size / config.sample_rate
+    if segments:
+        layout = dataclasses.replace(layout, strip=overlays.STRIP_HEIGHT + overlays.STRIP_GAP)
+    shown = Span(start_s, start_s + samples.size / config.sample_rate)
     picture = Image.new("RGB", (layout.width, layout.height), GROUND)
     picture.paste(_heat(samples, config, layout), (layout.left, layout.top))
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=layout.text)
     _frequency_axis(draw, font, config, layout)
-    _time_axis(draw, font, duration_s, layout)
-    if sound is not None and duration_s > 0.0:
-        _mark(picture, font, sound, duration_s, layout)
-        _line(picture, listened(windows, duration_s, layout.plot_width), layout)
+    _time_axis(draw, font, shown, layout)
+    if sound is not None and shown.duration_s > 0.0:
+        overlays.mark(picture, font, sound, shown, layout)
+        overlays.line(picture, listened(windows, shown, layout.plot_width), layout)
+    overlays.strip(picture, segments, shown, layout)
     return picture
 
 
-def listened(windows: Sequence[Window], duration_s: float, columns: int) -> npt.NDArray[np.float64]:
+def listened(windows: Sequence[Window], shown: Span, columns: int) -> npt.NDArray[np.float64]:
     """How much of the model's attention fell on each moment of a recording.
 
     Args:
         windows: judged stretches; they may overlap, and where they do, their mean counts.
-        duration_s: of the whole recording, seconds, above 0.
+        shown: of the recording; longer than 0 s.
         columns: how many moments.
 
     Returns:
         float64 (columns,) in [0, 1], 1 where it listened most; NaN where nothing was judged.
     """
-    moments = (np.arange(columns) + 0.5) / columns * duration_s
+    moments = shown.start_s + (np.arange(columns) + 0.5) / columns * shown.duration_s
     total, count = np.zeros(columns), np.zeros(columns)
     for window in windows:
         if window.sound is None or not window.attention:
@@ -140,32 +159,36 @@ def listened(windows: Sequence[Window], duration_s: float, columns: int) -> npt.
     return mean / highest if highest > 0.0 else mean
 
 
-def describe(duration_s: float, sound: Span | None, windows: Sequence[Window] = ()) -> str:
+def describe(
+    duration_s: float, sound: Span | None, windows: Sequence[Window] = (), segments: Sequence[Segment] = ()
+) -> str:
     """The picture in words, for those who can't see it; the arguments are those of `spectrogram`."""
     if sound is None:
         return f"Spectrogram of {duration_s:.1f} seconds of recording, in which no voice was found."
+    strip = " A strip below shows the emotions in their colours." if segments else ""
     return (
         f"Spectrogram of {duration_s:.1f} seconds of recording: time in seconds from left to right, frequency in Hz "
         f"from bottom to top. The sound from {sound.start_s:.1f} to {sound.end_s:.1f} seconds was judged; a "
-        f"line along the bottom rises where the model listened{_most(windows, duration_s)}."
+        f"line along the bottom rises where the model listened{_most(windows, duration_s)}.{strip}"
     )
 
 
 def _most(windows: Sequence[Window], duration_s: float) -> str:
-    curve = listened(windows, duration_s, 1_000)
+    curve = listened(windows, Span(0.0, duration_s), 1_000)
     if np.isnan(curve).all():
         return ""
     return f", most at {(np.nanargmax(curve) + 0.5) / 1_000 * duration_s:.1f} seconds"
 
 
-def time_ticks(duration_s: float, most: int = 7) -> list[float]:
-    """Round times from 0 to `duration_s` (seconds), evenly spaced by 1, 2 or 5 times a power of ten, at most `most`."""
+def time_ticks(duration_s: float, start_s: float = 0.0, most: int = 7) -> list[float]:
+    """Round times in `duration_s` from `start_s` on (seconds), 1, 2 or 5 times a power of ten apart, at most `most`."""
     if duration_s <= 0.0:
-        return [0.0]
+        return [start_s]
     coarse = duration_s / (most - 1)
     power = 10.0 ** math.floor(math.log10(coarse))
     step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= coarse * (1 - 1e-9))
-    return [index * step for index in range(int(duration_s / step + 1e-9) + 1)]
+    first, last = math.ceil(start_s / step - 1e-9), math.floor((start_s + duration_s) / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
 
 
 def frequency_ticks(config: FeatureConfig) -> list[tuple[int, float]]:
@@ -208,10 +231,9 @@ def colour_map() -> npt.NDArray[np.uint8]:
 
 
 def _frequency_axis(draw: ImageDraw, font: ImageFont | FreeTypeFont, config: FeatureConfig, layout: Layout) -> None:
-    bottom = layout.top + layout.plot_height
     lowest_text = math.inf
     for hertz, height in frequency_ticks(config):
-        y = round(bottom - height * layout.plot_height)
+        y = round(layout.plot_bottom - height * layout.plot_height)
         if lowest_text - y < layout.text:  # octaves lie closer together at the low end of the mel scale
             continue
         lowest_text = y
@@ -220,51 +242,16 @@ def _frequency_axis(draw: ImageDraw, font: ImageFont | FreeTypeFont, config: Fea
     draw.text((layout.left - 14, 10), "Hz", fill=INK, font=font, anchor="rt")
 
 
-def _time_axis(draw: ImageDraw, font: ImageFont | FreeTypeFont, duration_s: float, layout: Layout) -> None:
-    bottom, right = layout.top + layout.plot_height, layout.left + layout.plot_width
+def _time_axis(draw: ImageDraw, font: ImageFont | FreeTypeFont, shown: Span, layout: Layout) -> None:
+    bottom, right = layout.plot_bottom + layout.strip, layout.left + layout.plot_width
     unit_left = right - draw.textlength("seconds", font=font)
-    for time_s in time_ticks(duration_s):
-        x = round(layout.left + (time_s / duration_s if duration_s > 0.0 else 0.0) * layout.plot_width)
+    for time_s in time_ticks(shown.duration_s, shown.start_s):
+        x = layout.column(time_s, shown)
         text = f"{time_s:g}"
         draw.line([(x, bottom + 2), (x, bottom + 8)], fill=INK, width=2)
         if x + draw.textlength(text, font=font) / 2 < unit_left - 10:
             draw.text((x, bottom + 12), text, fill=INK, font=font, anchor="mt")
     draw.text((right, bottom + 12), "seconds", fill=INK, font=font, anchor="rt")
-
-
-def _mark(picture: Image, font: ImageFont | FreeTypeFont, sound: Span, duration_s: float, layout: Layout) -> None:
-    """Dim what was not judged and draw a bar with a caption over what was."""
-    from PIL import Image, ImageDraw
-
-    left, right = (
-        round(layout.left + min(max(time_s / duration_s, 0.0), 1.0) * layout.plot_width)
-        for time_s in (sound.start_s, sound.end_s)
-    )
-    bottom = layout.top + layout.plot_height
-    for start, end in ((layout.left, left), (right, layout.left + layout.plot_width)):
-        if end > start:
-            box = (start, layout.top, end, bottom)
-            stretch = picture.crop(box)
-            picture.paste(Image.blend(stretch, Image.new("RGB", stretch.size, GROUND), 0.6), box)
-    draw = ImageDraw.Draw(picture)
-    draw.line([(left, layout.top - 6), (right, layout.top - 6)], fill=MARK, width=4)
-    for x in (left, right):
-        draw.line([(x, layout.top - 6), (x, bottom)], fill=MARK, width=2)
-    caption = f"judged: {sound.start_s:.1f} to {sound.end_s:.1f} s"
-    half = draw.textlength(caption, font=font) / 2
-    centre = min(max((left + right) / 2, layout.left + half), layout.left + layout.plot_width - half)
-    draw.text((centre, 10), caption, fill=MARK, font=font, anchor="mt")
-
-
-def _line(picture: Image, curve: npt.NDArray[np.float64], layout: Layout) -> None:
-    """Draw a curve of (plot_width,) in [0, 1] over the lowest quarter of the spectrogram; NaN interrupts it."""
-    from PIL import ImageDraw
-
-    draw = ImageDraw.Draw(picture)
-    bottom = layout.top + layout.plot_height - 4
-    points = np.stack([layout.left + np.arange(len(curve)), bottom - curve * layout.plot_height / 4], axis=1)
-    for part in np.ma.clump_unmasked(np.ma.masked_invalid(curve)):  # type: ignore[no-untyped-call]
-        draw.line([(x, y) for x, y in points[part].tolist()], fill=LISTENED, width=3)
 
 
 def _tuple(colour: npt.NDArray[np.float64]) -> Colour:

@@ -143,8 +143,7 @@ class Recognizer:
         decode_ms = clock.lap()
         parts = windows.stretches(sound.samples, self.config)
         features_ms = clock.lap()
-        outputs = iter(infer(self.backend, [part.spectrogram for part in parts if part.spectrogram is not None]))
-        judged = tuple(self._window(part, next(outputs) if part.spectrogram is not None else None) for part in parts)
+        judged = self.judge(parts)
         network_ms = clock.lap()
         voiced = [(window, window.sound) for window in judged if window.sound is not None]
         whole = windows.hull([span for _, span in voiced]) if voiced else None
@@ -178,6 +177,11 @@ class Recognizer:
             model=self.info,
         )
         return sound, answered
+
+    def judge(self, parts: Sequence[Stretch]) -> tuple[Window, ...]:
+        """Judge windows that are ready for the network, those of one length together; one answer each, in order."""
+        outputs = iter(infer(self.backend, [part.spectrogram for part in parts if part.spectrogram is not None]))
+        return tuple(self._window(part, next(outputs) if part.spectrogram is not None else None) for part in parts)
 
     def warm_up(self) -> None:
         """Pay for first calls now (imports, compilation, kernels of the common lengths), so that no visitor does."""

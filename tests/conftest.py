@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.train_data import Pipeline
 
 
@@ -41,3 +43,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     from tests import train_data  # imports torch, which most tests do without
 
     return train_data.pipeline(tmp_path_factory.mktemp("pipeline"))
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of a tone, as WAV."""
+    import soundfile
+
+    from tests import fakes
+
+    path = tmp_path_factory.mktemp("clips") / "tone.wav"
+    soundfile.write(path, fakes.tone(), 16_000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def fake_page() -> Iterator[Any]:
+    """The page, served, with a recogniser that says "angry" to everything."""
+    import app
+    from page import layout
+    from tests import fakes
+
+    built = layout.build(fakes.FAKE)
+    app.launch(built, app.Options(port=fakes.free_port()))
+    yield built
+    built.close()

@@ -11,12 +11,12 @@ import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from ser_core import bundle
+from ser_core import bundle, tables
+from ser_core.attribution import SOURCES
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.emotions import LABELS
 from tests import bundles
-from train import card, card_plots, report
-from train.attribution import SOURCES
+from train import card, card_plots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,16 +110,16 @@ def test_the_model_index_names_the_protocol_and_keeps_speech_and_song_apart(tmp_
 def test_the_tables_are_those_of_the_report(tmp_path: Path) -> None:
     shipped = measured(tmp_path)
     text, metrics = card.make(shipped, repo_id="me/ser"), shipped.metrics()
-    for table in (report.results, report.recalls, report.calibration):
+    for table in (tables.results, tables.recalls, tables.calibration):
         assert table(metrics) in text
-    assert report.precisions(metrics, shipped) in text
+    assert tables.precisions(metrics, shipped) in text
     assert "### As people really record" not in text, "there are no such figures"
 
 
 def test_what_was_measured_later_gets_its_table(tmp_path: Path) -> None:
     found = {"rain": {"n": 8, "human": False, "no_speech": 0.875, "refused": 1.0}}
     text = card.make(measured(tmp_path, not_voices=found), repo_id="me/ser")
-    assert report.not_voices({"not_voices": found}) in text
+    assert tables.not_voices({"not_voices": found}) in text
 
 
 def test_changed_figures_change_the_card(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_changed_figures_change_the_card(tmp_path: Path) -> None:
     channels = {"speech": channel(0.43211, 0.39876), "song": channel(0.71234, 0.68771)}
     after = card.make(measured(tmp_path, actor_independent=channels), repo_id="me/ser")
     assert "61.2 %" in before
-    assert "61.2 %" not in after.replace(report.precisions(figures(), bundle.read(tmp_path)), "")
+    assert "61.2 %" not in after.replace(tables.precisions(figures(), bundle.read(tmp_path)), "")
     assert "43.2 %" in after
 
 
@@ -185,8 +185,8 @@ def test_the_card_of_the_bundle_that_ships_has_every_part() -> None:
     shipped = bundle.read(bundles.SHIPPED)
     plots = card_plots.draw(shipped.metrics())
     text = card.make(shipped, repo_id="me/ser", plots=list(plots))
-    assert report.results(shipped.metrics()) in text
-    assert report.precisions(shipped.metrics(), shipped) in text
+    assert tables.results(shipped.metrics()) in text
+    assert tables.precisions(shipped.metrics(), shipped) in text
     assert set(front_matter(text)["datasets"]) == {"amu-cai/nEMO"}
     assert [line for line in text.splitlines() if "None" in line or "nan" in line.split()] == []
 

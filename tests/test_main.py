@@ -17,6 +17,7 @@ import pytest
 
 import ser_core
 from ser_core import __main__ as command
+from ser_core import hub
 from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
 from tests import bundles, sounds
@@ -24,12 +25,16 @@ from tests.bundles import logits_of
 from tests.processes import hear_interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ser_core.recognizer import Recognizer
 
 ROOT = Path(__file__).resolve().parent.parent
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def no_model_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment of who runs the tests says."""
+    monkeypatch.delenv(hub.VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -315,20 +320,45 @@ def test_model_and_precision_reach_load(voices: Path, monkeypatch: pytest.Monkey
     for options in ([], ["--model", "there", "--precision", "int8"]):
         assert command.main([str(voices), *options]) == 0
     assert asked == [(None, None), ("there", "int8")]
+    # The environment names the model where the option doesn't.
+    asked.clear()
+    for named, options in (("ann/voice@v1", []), ("ann/voice@v1", ["--model", "there"]), ("", [])):
+        monkeypatch.setenv(hub.VARIABLE, named)
+        assert command.main([str(voices), *options]) == 0
+    assert asked == [("ann/voice@v1", None), ("there", None), (None, None)]
+
+
+def run_lightly(*arguments: str) -> tuple[int, str, str]:
+    """Like `run`, for a command that ends early: it must not have imported anything heavy."""
+    code = (
+        "import sys; from ser_core import __main__ as command\n"
+        "try: code = command.main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = 'librosa', 'openvino', 'scipy', 'numba', 'soundfile', 'av', 'huggingface_hub'\n"
+        "assert not any(name in sys.modules for name in heavy), sys.modules\n"
+        "sys.exit(code)"
+    )
+    line = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("model", ["nowhere", "./nowhere", "/nowhere", ".", "ann/voice@"])
+def test_a_model_that_can_be_none_is_told_at_once(model: str) -> None:
+    code, out, error = run_lightly("voice.wav", "--model", model)
+    assert (code, out) == (2, "")
+    assert error.startswith("python -m ser_core: error: ")
+    assert error.count("\n") == 1
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from ser_core import __main__ as command\n"
-        "try: command.main(['--help'])\n"
-        "except SystemExit as end: assert end.code == 0\n"
-        "print([name for name in ('librosa', 'openvino', 'scipy', 'numba', 'soundfile', 'av') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert "python -m ser_core" in done.stdout
-    # What the choices above leave open: what happens to an --out that is there, and what the exit codes mean.
-    told = " ".join(done.stdout.split())
+    code, out, error = run_lightly("--help")
+    assert (code, error) == (0, "")
+    assert "python -m ser_core" in out
+    # What the choices above leave open: where else a model is named, what happens to an --out that is there, and what
+    # the exit codes mean.
+    told = " ".join(out.split())
+    assert hub.VARIABLE in told
     assert "a file of this name is replaced, once all is judged" in told
     assert "Exit code: 0 if all files were judged" in told
 
@@ -502,32 +532,6 @@ def test_an_interrupt_ends_it_without_a_traceback(voices: Path, tmp_path: Path) 
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == ""
-
-
-@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
-def test_answers_are_written_as_they_come(form: str) -> None:
-    class Out(io.StringIO):
-        """Standard output with a buffer in front of it."""
-
-        flushed = ""
-
-        def flush(self) -> None:
-            self.flushed = self.getvalue()
-
-    def records() -> Iterator[command.Record]:
-        for number in range(3):
-            assert all(f"{earlier}.wav" in out.flushed for earlier in range(number))
-            yield command.Record(f"{number}.wav", None, "Nobody listens.")
-
-    out = Out()
-    command.WRITERS[form](records(), out)
-    assert "2.wav" in out.flushed
-
-
-def test_json_of_nothing_is_an_empty_list() -> None:
-    out = io.StringIO()
-    command.write_json([], out)
-    assert json.loads(out.getvalue()) == []
 
 
 # The model that ships.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ser_core import plots
+from ser_core import overlays, plots
 from ser_core.config import FeatureConfig
-from ser_core.prediction import Span, Window
+from ser_core.emotions import COLOURS, LABELS, Emotion
+from ser_core.prediction import Span, State, Window
+from ser_core.timeline import Segment
 
 CONFIG = FeatureConfig()
 LAYOUT = plots.LAYOUT
@@ -54,7 +57,7 @@ def test_what_was_not_judged_is_dimmed_and_the_span_is_marked() -> None:
     assert np.array_equal(plain[:, middle], marked[:, middle])
     assert marked[:, edge].max() < 0.6 * plain[:, edge].max()
     picture = np.asarray(plots.spectrogram(samples, CONFIG, Span(1.0, 3.0)))
-    bar = np.flatnonzero((picture[LAYOUT.top - 6] == plots.MARK).all(axis=1))
+    bar = np.flatnonzero((picture[LAYOUT.top - 6] == overlays.MARK).all(axis=1))
     assert (bar[0] - LAYOUT.left) / LAYOUT.plot_width * 4.0 == pytest.approx(1.0, abs=0.02)
     assert (bar[-1] - LAYOUT.left) / LAYOUT.plot_width * 4.0 == pytest.approx(3.0, abs=0.02)
 
@@ -73,7 +76,7 @@ def test_silence_and_a_span_beyond_the_end_draw_too() -> None:
 
 
 def test_both_axes_carry_text() -> None:
-    ground = np.array(plots.GROUND)
+    ground = np.array(overlays.GROUND)
     picture = np.asarray(plots.spectrogram(tone(500), CONFIG))
     assert (picture[:, : LAYOUT.left - 12] != ground).any(axis=2).sum() > 500
     assert (picture[LAYOUT.top + LAYOUT.plot_height + 10 :] != ground).any(axis=2).sum() > 500
@@ -129,7 +132,7 @@ def judged(start_s: float, end_s: float, attention: tuple[float, ...]) -> Window
 
 
 def test_what_was_listened_to_stands_where_it_was_heard() -> None:
-    curve = plots.listened([judged(1.0, 3.0, (0.1, 0.6, 0.2, 0.1))], 4.0, 400)
+    curve = plots.listened([judged(1.0, 3.0, (0.1, 0.6, 0.2, 0.1))], Span(0.0, 4.0), 400)
     assert np.isnan(curve[:100]).all()
     assert np.isnan(curve[300:]).all()
     assert curve[100:300].tolist() == pytest.approx([1 / 6] * 50 + [1.0] * 50 + [1 / 3] * 50 + [1 / 6] * 50)
@@ -137,16 +140,16 @@ def test_what_was_listened_to_stands_where_it_was_heard() -> None:
 
 def test_windows_that_overlap_are_averaged_and_count_alike_by_the_second() -> None:
     # Even attention is even, however long a window is and however many slices it has.
-    even = plots.listened([judged(0.0, 3.0, (0.25,) * 4), judged(1.0, 4.0, (0.5, 0.5))], 4.0, 40)
+    even = plots.listened([judged(0.0, 3.0, (0.25,) * 4), judged(1.0, 4.0, (0.5, 0.5))], Span(0.0, 4.0), 40)
     assert even.tolist() == pytest.approx([1.0] * 40)
-    first = plots.listened([judged(0.0, 2.0, (1.0, 0.0)), judged(1.0, 3.0, (0.5, 0.5))], 3.0, 3)
+    first = plots.listened([judged(0.0, 2.0, (1.0, 0.0)), judged(1.0, 3.0, (0.5, 0.5))], Span(0.0, 3.0), 3)
     assert first.tolist() == pytest.approx([1.0, 0.25, 0.5])
 
 
 def test_where_nothing_was_judged_there_is_no_line() -> None:
     silent = Window(0.0, 2.0, None, "no_speech", None, None, {}, ())
     for windows in ([], [silent]):
-        assert np.isnan(plots.listened(windows, 2.0, 50)).all()
+        assert np.isnan(plots.listened(windows, Span(0.0, 2.0), 50)).all()
 
 
 def test_the_line_is_drawn_high_where_it_listened() -> None:
@@ -156,7 +159,7 @@ def test_the_line_is_drawn_high_where_it_listened() -> None:
         for windows in ((), (window,))
     )
     rows, columns = np.nonzero((plain != drawn).any(axis=2))
-    assert (drawn[rows, columns] == plots.LISTENED).all()
+    assert (drawn[rows, columns] == overlays.LISTENED).all()
     middle = LAYOUT.left + LAYOUT.plot_width // 2
     low, high = rows[columns < middle - 5], rows[columns > middle + 5]
     assert low.min() > high.max()
@@ -167,3 +170,75 @@ def test_the_line_is_drawn_high_where_it_listened() -> None:
 def test_the_words_say_where_it_listened_most() -> None:
     said = plots.describe(4.0, Span(1.0, 3.0), [judged(1.0, 3.0, (0.0, 0.0, 1.0, 0.0))])
     assert said.endswith("a line along the bottom rises where the model listened, most at 2.0 seconds.")
+
+
+# The strip of emotions.
+
+
+def told(start_s: float, end_s: float, label: str | None, state: State = "ok") -> Segment:
+    return Segment(start_s, end_s, state, label, None if label is None else 0.9, {})
+
+
+def strip(segments: list[Segment], seconds: float = 4.0) -> npt.NDArray[np.uint8]:
+    """The rows between spectrogram and time axis, uint8 (STRIP_HEIGHT, width, 3); in all alike."""
+    silence = np.zeros(round(seconds * CONFIG.sample_rate), np.float32)
+    picture = np.asarray(plots.spectrogram(silence, CONFIG, Span(0.0, seconds), segments=segments))
+    top = LAYOUT.height - LAYOUT.bottom - overlays.STRIP_HEIGHT
+    rows = picture[top : top + overlays.STRIP_HEIGHT]
+    assert (rows == rows[:1]).all()
+    gap = picture[top - overlays.STRIP_GAP : top, LAYOUT.left + 2 : LAYOUT.left + LAYOUT.plot_width - 2]
+    assert (gap == overlays.GROUND).all()
+    return rows
+
+
+def rgb(code: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(code.removeprefix("#")))
+
+
+def test_each_emotion_lies_at_its_time_in_its_colour() -> None:
+    assert 10 <= overlays.STRIP_HEIGHT <= 14
+    row = strip([told(i / 2, (i + 1) / 2, label) for i, label in enumerate(LABELS)])[0]
+    edges = np.round(np.linspace(LAYOUT.left, LAYOUT.left + LAYOUT.plot_width, len(LABELS) + 1)).astype(int)
+    for start, end, label in zip(edges[:-1], edges[1:], LABELS, strict=True):
+        assert (row[start:end] == rgb(COLOURS[Emotion(label)])).all()
+    assert (row[: edges[0]] == overlays.GROUND).all()
+    assert (row[edges[-1] :] == overlays.GROUND).all()
+
+
+def test_what_is_uncertain_is_half_as_strong_and_no_voice_is_no_colour() -> None:
+    row = strip([told(0.0, 1.0, "happy", "uncertain"), told(1.0, 4.0, None, "no_speech")])[0].astype(int)
+    quarter = LAYOUT.left + LAYOUT.plot_width // 4
+    halfway = (np.array(rgb(COLOURS[Emotion.HAPPY])) + overlays.GROUND) / 2
+    assert np.abs(row[LAYOUT.left : quarter] - halfway).max() <= 0.5
+    assert (row[quarter:] == overlays.GROUND).all()
+
+
+def test_the_strip_is_drawn_only_when_given_and_the_picture_keeps_its_size() -> None:
+    samples, sound = tone(1000, 4.0), Span(0.0, 4.0)
+    plain = plots.spectrogram(samples, CONFIG, sound)
+    with_strip = plots.spectrogram(samples, CONFIG, sound, segments=[told(0.0, 4.0, "sad")])
+    assert with_strip.size == plain.size == (LAYOUT.width, LAYOUT.height)
+    assert np.array_equal(np.asarray(plots.spectrogram(samples, CONFIG, sound, segments=[])), np.asarray(plain))
+    sad = (np.asarray(with_strip) == rgb(COLOURS[Emotion.SAD])).all(axis=2)
+    assert sad.sum() == overlays.STRIP_HEIGHT * LAYOUT.plot_width
+    # The time axis stays where it is, below the strip; into its first row the lines at the span's ends reach.
+    axis = slice(LAYOUT.height - LAYOUT.bottom + 1, LAYOUT.height)
+    assert np.array_equal(np.asarray(with_strip)[axis, LAYOUT.left :], np.asarray(plain)[axis, LAYOUT.left :])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 600.0])
+def test_a_strip_of_any_length(seconds: float) -> None:
+    samples = np.zeros(round(seconds * CONFIG.sample_rate), np.float32)
+    spans = itertools.pairwise(np.linspace(0.0, seconds, 3001).tolist())
+    segments = [told(*span, LABELS[i % 8]) for i, span in enumerate(spans)]
+    for sound in (None, Span(0.0, seconds)):
+        picture = plots.spectrogram(samples, CONFIG, sound, segments=segments)
+        assert picture.size == (LAYOUT.width, LAYOUT.height)
+
+
+def test_the_words_mention_the_strip_where_there_is_one() -> None:
+    sound, segments = Span(1.0, 3.0), [told(0.0, 4.0, "sad")]
+    plain, said = plots.describe(4.0, sound), plots.describe(4.0, sound, (), segments)
+    assert said == f"{plain} A strip below shows the emotions in their colours."
+    silent = [told(0.0, 4.0, None, "no_speech")]
+    assert plots.describe(4.0, None, (), silent) == plots.describe(4.0, None)

@@ -1,70 +1,8 @@
-"""Tables from figures: every number stands where it belongs, with its unit and its sign."""
+"""Parts of the README from what was measured; the tables of figures are in test_tables.py."""
 
 from __future__ import annotations
 
 from train import report
-
-
-def test_the_robustness_table_says_what_each_condition_costs() -> None:
-    metrics = {
-        "robustness": {
-            "unchanged": {
-                "speech": {"accuracy": 0.75, "cost": 0.0},
-                "song": {"accuracy": 0.8, "cost": 0.0},
-                "no_speech": 1,
-            },
-            "small room": {
-                "speech": {"accuracy": 0.7, "cost": 0.05},
-                "song": {"accuracy": 0.82, "cost": -0.02},
-                "no_speech": 3,
-            },
-        }
-    }
-    assert report.robustness(metrics).splitlines() == [
-        "| as recorded | speech | cost | song | cost | no voice found |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| unchanged | 75.0 % |  | 80.0 % |  | 1 |",
-        "| small room | 70.0 % | +5.0 | 82.0 % | -2.0 | 3 |",
-    ]
-
-
-def test_the_table_of_what_is_no_voice_keeps_human_sounds_apart() -> None:
-    metrics = {
-        "not_voices": {
-            "baby_cry": {"n": 8, "human": True, "no_speech": 0.25, "refused": 0.5},
-            "rain": {"n": 8, "human": False, "no_speech": 0.875, "refused": 1.0},
-        }
-    }
-    assert report.not_voices(metrics).splitlines() == [
-        "| sound | recordings | no voice found | no emotion claimed |",
-        "| --- | --- | --- | --- |",
-        "| rain | 8 | 87.5 % | 100.0 % |",
-        "| baby cry (human) | 8 | 25.0 % | 50.0 % |",
-    ]
-
-
-def test_the_table_of_other_recordings_names_what_was_heard() -> None:
-    found = {
-        "n": 1466,
-        "emotions": ["neutral", "happy"],
-        "trained_on": ["nemo", "ravdess"],
-        "accuracy": 0.5,
-        "uar": 0.45,
-        "recall": {},
-    }
-    assert report.other_recordings({"other_recordings": {"banglaser": found}}).splitlines() == [
-        "| never heard in training | trained on | emotions | clips | UAR | accuracy |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| banglaser | nemo, ravdess | 2 | 1,466 | **45.0 %** | 50.0 % |",
-    ]
-
-
-def test_the_probe_is_told_in_a_sentence() -> None:
-    found = {"corpora": ["ravdess", "nemo", "banglaser"], "before": 0.99, "after": 0.8, "chance": 1 / 3}
-    told = report.probe({"probe": found})
-    assert "these 3 corpora" in told
-    assert "99.0 % of the clips of unheard speakers as they are" in told
-    assert "80.0 % as training hears them (chance: 33.3 %)" in told
 
 
 def test_the_environments_sentence_says_what_takes_most_of_it() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ser_core import examples
+from ser_core import examples, tables
+from ser_core.attribution import CHANGES, RAVDESS, trained_on
 from ser_core.config import CONTRACT
 from ser_core.emotions import LABELS
-from train import report
-from train.attribution import RAVDESS, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
     from ser_core.bundle import Bundle
-    from train.attribution import Source
 
 PLOTS = "plots"
 """The folder of the pictures, beside the card."""
@@ -59,13 +57,14 @@ def front_matter(shipped: Bundle, metrics: Mapping[str, Any]) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
     return ModelCardData(
-        language=[source.language for _, source in _sources(shipped) if source] or None,
+        language=[source.language for _, source in trained_on(shipped.training) if source] or None,
         license=shipped.licence.lower(),
         library_name="openvino",
         pipeline_tag=TASK,
         tags=list(TAGS),
         # The Hub links to those that it has; the others are in the card's table.
-        datasets=[source.dataset for _, source in _sources(shipped) if source and "/" in source.dataset] or None,
+        datasets=[source.dataset for _, source in trained_on(shipped.training) if source and "/" in source.dataset]
+        or None,
         metrics=["accuracy", "recall"],
         model_name=shipped.name,
         eval_results=eval_results(shipped, metrics) or None,
@@ -86,7 +85,7 @@ def eval_results(shipped: Bundle, metrics: Mapping[str, Any]) -> list[EvalResult
             result = EvalResult(
                 task_type=TASK,
                 task_name="speech emotion recognition",
-                dataset_type=next((source.dataset for _, source in _sources(shipped) if source), "own"),
+                dataset_type=next((source.dataset for _, source in trained_on(shipped.training) if source), "own"),
                 dataset_name=f"{metrics['protocol'].partition(';')[0]}, actor-independent, {channel} alone",
                 dataset_config=channel,
                 dataset_split="test",
@@ -97,13 +96,6 @@ def eval_results(shipped: Bundle, metrics: Mapping[str, Any]) -> list[EvalResult
             )
             found.append(result)
     return found
-
-
-def _sources(shipped: Bundle) -> list[tuple[str, Source | None]]:
-    """The corpora that the bundle was trained on by their names, the tested one first; None where nothing is known."""
-    recipe = shipped.training.get("recipe")
-    names = recipe.get("corpora", []) if isinstance(recipe, dict) else []
-    return [(name, SOURCES.get(name)) for name in names]
 
 
 def _what(shipped: Bundle) -> str:
@@ -133,7 +125,7 @@ policing or insurance. The weights may not be used commercially (see the licence
 
 
 def _training_data(shipped: Bundle) -> str:
-    if not (sources := _sources(shipped)):
+    if not (sources := trained_on(shipped.training)):
         return ""
     lines = ["## Training data", "", "| corpus | voices | licence |", "| --- | --- | --- |"]
     lines += [
@@ -190,12 +182,6 @@ are `softmax(logits / {calibration.temperature:.4f})`; an answer whose highest o
 {calibration.uncertain_below:.3f} is called uncertain."""
 
 
-_CHOICES = (
-    "Intervals come from a bootstrap over actors. What changed from recipe to recipe was chosen by trials that were "
-    "judged on actors of folds 0 and 1; only folds 2 to 4 are free of every choice."
-)
-
-
 def _evaluation(shipped: Bundle, metrics: dict[str, Any]) -> str:
     """The tables of README.md, as far as the bundle has figures for them."""
     if "actor_independent" not in metrics:
@@ -203,18 +189,18 @@ def _evaluation(shipped: Bundle, metrics: dict[str, Any]) -> str:
     channels = metrics["actor_independent"]
     parts = [
         f"## Evaluation\n\n{metrics['protocol']}.",
-        report.results(metrics),
-        _CHOICES if _sources(shipped)[:1] == [("ravdess", RAVDESS)] else "",
-        report.recalls(metrics),
+        tables.results(metrics),
+        tables.CHOICES if trained_on(shipped.training)[:1] == [("ravdess", RAVDESS)] else "",
+        tables.recalls(metrics),
     ]
     if "speech" in channels:
-        parts.append(report.calibration(metrics))
+        parts.append(tables.calibration(metrics))
     if {"speech", "song"} <= set(channels):
-        parts.append(report.precisions(metrics, shipped))
+        parts.append(tables.precisions(metrics, shipped))
     for name, title, table in (
-        ("robustness", "As people really record", report.robustness),
-        ("not_voices", "What is no voice", report.not_voices),
-        ("other_recordings", "Corpora never heard in training", report.other_recordings),
+        ("robustness", "As people really record", tables.robustness),
+        ("not_voices", "What is no voice", tables.not_voices),
+        ("other_recordings", "Corpora never heard in training", tables.other_recordings),
     ):
         if name in metrics:
             parts += [f"### {title}", table(metrics)]
@@ -261,14 +247,10 @@ def _versions(shipped: Bundle) -> str:
 
 
 def _attribution(shipped: Bundle) -> str:
-    lines = [f"- {source.title}, {source.licence}. {source.citation}" for _, source in _sources(shipped) if source]
+    lines = [f"- {source}" for _, source in trained_on(shipped.training) if source]
     terms = f"## Licence and attribution\n\nThe weights are under {shipped.licence}"
     if "LICENSE.md" in shipped.files:
         terms += " ([LICENSE.md](LICENSE.md))"
     if not lines:
         return f"{terms}."
-    changes = (
-        "The recordings were resampled, trimmed, turned into spectrograms and changed in speed, level and spectrum for "
-        "training; none of them is contained in the weights."
-    )
-    return "\n".join([f"{terms}, as these corpora ask:", "", *lines, "", changes])
+    return "\n".join([f"{terms}, as these corpora ask:", "", *lines, "", CHANGES])

@@ -68,7 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m train evaluate`."""
     parser.add_argument("--config", default="base", help="a recipe of train/configs, or a .yaml file (default: base)")
     parser.add_argument("--data", type=Path, help="folder of the corpora: judge the test clips anew")
-    parser.add_argument("--fold", type=int, nargs="*", choices=range(5), default=list(range(5)))
+    parser.add_argument(
+        "--fold",
+        type=int,
+        nargs="*",
+        choices=range(5),
+        default=list(range(5)),
+        help="judge these folds' test clips (default: all five; given without a number: none)",
+    )
     parser.add_argument("--robustness", action="store_true", help="judge under each condition, and what is no voice")
     parser.add_argument("--leave-out", nargs="+", default=[], metavar="CORPUS", help="judge corpora that were left out")
     parser.add_argument("--cache", type=Path, default=Path(".cache/features"), help="features, for INT8's calibration")

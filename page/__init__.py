@@ -1,0 +1,1 @@
+"""The page's rooms: what a visitor sees and hears."""

@@ -1,0 +1,197 @@
+"""The same clip by each precision of the weights, side by side; and with the negative emotions merged into one."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from page import words
+from page.judging import told
+from ser_core.bundle import MODEL_FILES
+from ser_core.emotions import LABELS, merge_negative
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ser_core.bundle import Bundle
+    from ser_core.prediction import Precision, Prediction
+    from ser_core.recognizer import Recognizer
+
+REPEATS = 5
+HINT = "Judges the recording of the first tab with the weights in each precision."
+NAMES: dict[Precision, str] = {"int8": "INT8", "fp16": "FP16", "fp32": "FP32 (ONNX)"}
+
+
+class Networks:
+    """The model in every precision, each loaded when it is first asked for, and kept.
+
+    Args:
+        recognizer: the one that the page answers with.
+        load: gives another, by its precision.
+        opened: the model's files; None where there are none.
+    """
+
+    def __init__(
+        self, recognizer: Recognizer, load: Callable[[Precision], Recognizer], opened: Bundle | None = None
+    ) -> None:
+        self.recognizer, self.opened = recognizer, opened
+        self._loaded: dict[Precision, Recognizer] = {recognizer.info.precision: recognizer}
+        self._load = load
+        self._lock = threading.Lock()
+
+    def get(self, precision: Precision) -> Recognizer:
+        """The recogniser of that precision; raises BundleError where the model has none that can be loaded."""
+        with self._lock:
+            if precision not in self._loaded:
+                self._loaded[precision] = self._load(precision)
+            return self._loaded[precision]
+
+    def megabytes(self, precision: Precision) -> float | None:
+        """Size of its weights with their graph, in 10^6 bytes."""
+        if self.opened is None:
+            return None
+        return sum(self.opened.files[name].size for name in MODEL_FILES[precision]) / 1e6
+
+    def accuracy(self, precision: Precision) -> float | None:
+        """Share of spoken clips of unseen actors that it named rightly, as far as it was measured."""
+        share: float | None = self.recognizer.metrics.get("precisions", {}).get(precision, {}).get("speech")
+        return share
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One precision's answer; `network_ms` is the median of `REPEATS` runs of the network on the clip."""
+
+    precision: Precision
+    prediction: Prediction
+    network_ms: float
+
+    def probabilities(self, merge: bool) -> dict[str, float]:
+        """Of the eight emotions, or of five where the negative ones are merged; empty without a voice."""
+        return merge_negative(self.prediction.probabilities) if merge else self.prediction.probabilities
+
+
+def judge(networks: Networks, path: str | None) -> list[Judged]:
+    """Judge a file in every precision, the page's own first. Raises gr.Error, see `told`."""
+    own = networks.recognizer.info.precision
+    with told():
+        sound = networks.recognizer.read(path)
+        found = []
+        for precision in sorted(NAMES, key=lambda name: name != own):
+            other = networks.get(precision)
+            runs = [other.predict(sound) for _ in range(REPEATS)]
+            found.append(Judged(precision, runs[0], statistics.median(run.timings.network_ms for run in runs)))
+        return found
+
+
+def agreement(found: Sequence[Judged], merge: bool) -> str:
+    """In a sentence, whether the precisions agree; HTML."""
+    rows = [one.probabilities(merge) for one in found]
+    if not rows[0]:
+        return "<p><strong>No voice to judge</strong>, in any precision.</p>"
+    tops = {max(row, key=row.__getitem__) for row in rows}
+    apart = max(abs(row[label] - rows[0][label]) for row in rows for label in row)
+    said = f"All say <strong>{tops.pop()}</strong>" if len(tops) == 1 else f"They differ: {', '.join(sorted(tops))}"
+    return f"<p>{said}; their probabilities lie at most {100 * apart:.1f} points apart.</p>"
+
+
+def weights_table(networks: Networks, found: Sequence[Judged], merge: bool) -> list[list[str]]:
+    """A row for each precision: its answer, its time and size, and how often it was right where that was measured."""
+    table = []
+    for one in found:
+        row = one.probabilities(merge)
+        top = max(row, key=row.__getitem__, default="no voice")
+        size, accuracy = networks.megabytes(one.precision), networks.accuracy(one.precision)
+        table.append(
+            [
+                NAMES[one.precision],
+                top,
+                f"{100 * row[top]:.1f} %" if row else "",
+                f"{one.network_ms:.1f}",
+                "" if size is None else f"{size:.1f}",
+                "not measured" if accuracy is None else f"{100 * accuracy:.1f} %",
+            ]
+        )
+    return table
+
+
+def emotions_table(found: Sequence[Judged], merge: bool) -> list[list[str]]:
+    """A row for each emotion: how probable, in per cent, each precision finds it."""
+    rows = {one.precision: one.probabilities(merge) for one in found}
+    labels = list(merge_negative(dict.fromkeys(LABELS, 0.0))) if merge else list(LABELS)
+    return [
+        [label, *(f"{100 * rows[precision][label]:.1f}" if rows[precision] else "" for precision in NAMES)]
+        for label in labels
+    ]
+
+
+def build(recording: gr.Audio, networks: Networks, model: dict[str, Any]) -> None:
+    """Lay the tab out and wire it.
+
+    Args:
+        recording: the first tab's.
+        networks: what is compared.
+        model: `concurrency_id` and `concurrency_limit` of what asks the model.
+    """
+    with gr.Row():
+        button = gr.Button("Compare", variant="primary", elem_id="compare")
+        merged = gr.Checkbox(
+            label="Merge sad, angry, fearful and disgust into one: negative",
+            info="The reading in five classes of the project of 2020.",
+            elem_id="merged",
+        )
+    said = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="compare-said")
+    weights = gr.Dataframe(
+        headers=["weights", "answer", "how sure", "network, ms", "size, MB", "right on unseen actors' speech"],
+        interactive=False,
+        wrap=True,
+        label="The weights",
+        buttons=[],
+        elem_id="weights",
+    )
+    gr.Markdown(parity(networks.opened), elem_id="parity")
+    emotions = gr.Dataframe(
+        headers=["emotion", *NAMES.values()],
+        interactive=False,
+        label="How probable each emotion is, in per cent",
+        buttons=[],
+        elem_id="emotions",
+    )
+
+    def show(path: str | None, merge: bool) -> tuple[Any, ...]:
+        try:
+            found = judge(networks, path)
+        except gr.Error as error:
+            return words.refusal(error.title, str(error.message)), None, None
+        return agreement(found, merge), weights_table(networks, found, merge), emotions_table(found, merge)
+
+    shared: dict[str, Any] = {
+        **model,
+        "inputs": [recording, merged],
+        "outputs": [said, weights, emotions],
+        "api_visibility": "private",
+        "show_progress_on": said,
+        "trigger_mode": "always_last",
+    }
+    gr.on([button.click, merged.input], show, **shared)
+
+
+def parity(opened: Bundle | None) -> str:
+    """How far the precisions were from PyTorch when they were exported, in a sentence; Markdown."""
+    measured = opened.training.get("parity", {}) if opened else {}
+    said = [
+        f"{NAMES[precision]} {100 * measured[precision]['probability']:.2g} points"
+        for precision in NAMES
+        if precision in measured
+    ]
+    if not said:
+        return "How far they lie from the network in PyTorch was not measured."
+    clips = max(one["clips"] for one in measured.values())
+    return (
+        f"Against the same network in PyTorch, on {clips} clips, no probability was further off than: "
+        f"{', '.join(said)}."
+    )

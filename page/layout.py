@@ -1,0 +1,69 @@
+"""The page as a whole: its head, its tabs, and what all of them share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from page import about, analyse, api, compare, files, live
+from page.look import ASSETS
+from page.words import model_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ser_core.bundle import Bundle
+    from ser_core.examples import Examples
+    from ser_core.prediction import Precision
+    from ser_core.recognizer import Recognizer
+
+DELETE_EVERY_S, DELETE_AFTER_S = 60, 300  # the notice promises "within minutes"
+AT_ONCE, WAITING = 2, 32  # answers computed at the same time, and visitors who may wait for one
+
+
+def build(
+    recognizer: Recognizer,
+    *,
+    clips: Examples | None = None,
+    opened: Bundle | None = None,
+    load: Callable[[Precision], Recognizer] | None = None,
+) -> gr.Blocks:
+    """The page and its API; nothing is served yet.
+
+    Args:
+        recognizer: answers.
+        clips: offered beside the synthetic voices.
+        opened: the bundle that `recognizer` was loaded from.
+        load: loads it in another precision; without, there is no comparison.
+    """
+    model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": AT_ONCE}
+    page = gr.Blocks(title="Emotion in a voice", delete_cache=(DELETE_EVERY_S, DELETE_AFTER_S), analytics_enabled=False)
+    with page:
+        gr.Markdown(
+            "# Emotion in a voice\n"
+            "Say a sentence: small neural networks tell which of eight acted emotions it sounds like.",
+            elem_id="heading",
+        )
+        gr.Markdown((ASSETS / "notice.md").read_text(encoding="utf-8"), elem_id="notice")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("One recording", id="one"):
+                room = analyse.build(recognizer, clips, model)
+            with gr.Tab("Live", id="live"):
+                sessions = live.build(recognizer)
+            with gr.Tab("Many files", id="many"):
+                chosen = files.build(recognizer)
+            if load is not None:
+                with gr.Tab("Compare", id="compare"):
+                    compare.build(room.recording, compare.Networks(recognizer, load, opened), model)
+            with gr.Tab("About the model", id="about"):
+                about.build(recognizer, opened)
+        gr.Markdown(model_line(recognizer), elem_id="model")
+        api.build(recognizer, room, chosen, model)
+
+        def forget(request: gr.Request) -> None:
+            sessions.leave(str(request.session_hash))
+
+        page.unload(forget)
+    page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+    return page

@@ -1,0 +1,37 @@
+"""How the page looks: one theme, one accent, eight colours that mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+from ser_core.emotions import COLOURS
+
+ASSETS = Path(__file__).parent.parent / "assets"
+
+HEAD = '<meta name="description" content="Speak, and see which of eight acted emotions a small network hears.">'
+"""Of the document: what a shared link shows."""
+
+
+def theme() -> gr.themes.Base:
+    """One accent, teal; small text and buttons keep a contrast of at least 4.5, light or dark."""
+    return gr.themes.Default(
+        primary_hue="teal",
+        secondary_hue="teal",
+        neutral_hue="slate",
+        font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
+    ).set(
+        body_text_color_subdued="*neutral_500",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+    )
+
+
+def style() -> str:
+    """The style sheet, with a rule per emotion for its bar."""
+    rule = '[data-testid="{}-confidence-set"] {{ --stat-background-fill: {}; }}'
+    rules = [rule.format(emotion.value, colour) for emotion, colour in COLOURS.items()]
+    return "\n".join([(ASSETS / "style.css").read_text(encoding="utf-8"), *rules])
