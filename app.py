@@ -192,15 +192,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
     threading.Thread(target=recognizer.warm_up, name="warm-up", daemon=True).start()
-    _end_as_if_interrupted(signal.SIGTERM)
-    page.block_thread()
+    _wait_until_told()
+    page.close(verbose=False)
     return 0
 
 
-def _end_as_if_interrupted(number: signal.Signals) -> None:
-    """Let a signal end the page as Ctrl-C does, which deletes the recordings; by itself it would leave them behind."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(number, signal.default_int_handler)
+def _wait_until_told() -> None:
+    """Wait for Ctrl-C or SIGTERM.
+
+    Gradio's own waiting knows only Ctrl-C, and then leaves the connections of open pages to themselves; the server
+    waits for these in vain, and is given up before it has deleted the recordings.
+    """
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    told.wait()
 
 
 def _fail(message: str) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from page import save, words
-from page.judging import judge
+from page.judging import judge, over_time
 from page.look import ASSETS
 from ser_core import plots, timeline
 from ser_core.audio import SUFFIXES
@@ -16,6 +16,7 @@ from ser_core.emotions import COLOURS, LABELS
 from ser_core.errors import NoAudio, UnreadableAudio
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from ser_core.examples import Examples
     from ser_core.prediction import Prediction
     from ser_core.recognizer import Recognizer
+    from ser_core.timeline import Segment
 
 EXAMPLES = ("plain", "slow and low", "fast and high", "loud and lively", "quiet and flat")
 SEGMENT_COLUMNS = ("from, s", "to, s", "emotion", "how sure")
+TAKE = """**Take it along.** The files are made in your browser; nothing stays here. Programs can ask, too, from Python,
+JavaScript, a shell or an assistant that speaks MCP: *Use via API or MCP*, at the foot of the page, shows how."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,50 +70,49 @@ def build(recognizer: Recognizer, clips: Examples | None, model: dict[str, Any])
                 credit = f"Or an actor whom it heard in training: {clips.credit}"
                 offered.append(_offer(recording, clips.clips, credit, "actors"))
             button = gr.Button("Judge it", variant="primary", elem_id="judge")
-            sentence = gr.HTML(words.INVITATION, html_template=words.ANNOUNCED, elem_id="answer")
+        with gr.Column(min_width=320):
+            sentence = gr.HTML(words.INVITATION, html_template=words.ANNOUNCED, elem_id="answer", elem_classes="said")
+            chart = gr.Label(
+                label="How probable each emotion is", show_heading=False, elem_id="chart", elem_classes="emotions"
+            )
+    with gr.Row():
+        with gr.Column(min_width=320):
             spectrogram = gr.Image(
                 label="Spectrogram",
                 interactive=False,
                 buttons=["fullscreen"],
                 alt_text="No recording yet",
                 elem_id="spectrogram",
+                elem_classes="picture",
             )
             gr.Markdown("The white line rises where the networks listened most.", elem_id="listened")
-        with gr.Column(min_width=320):
-            chart = gr.Label(label="How probable each emotion is", show_heading=False, elem_id="chart")
-            with gr.Accordion("Take it along", open=False, elem_id="take"):
+        with gr.Column(min_width=320, elem_id="take"):
+            gr.Markdown(TAKE)
+            saves = save.row()
+            with gr.Accordion("The whole answer", open=False):
                 details = gr.JSON(show_label=False, label="The whole answer", max_height=320)
-                saves = save.buttons(details)
-    with gr.Column(visible=False, elem_id="over-time") as over_time:
-        summary = gr.HTML(html_template=words.ANNOUNCED, elem_id="shares")
-        with gr.Row():
-            curves = gr.LinePlot(
-                x="seconds",
-                y="probability",
-                color="emotion",
-                color_map={emotion.value: colour for emotion, colour in COLOURS.items()},
-                y_lim=[0.0, 1.0],
-                label="Emotions over time",
-                tooltip="all",
-                height=300,
-                elem_id="curves",
-                scale=2,
-            )
-            table = gr.Dataframe(
-                headers=list(SEGMENT_COLUMNS),
-                datatype=["number", "number", "str", "str"],
-                interactive=False,
-                label="What was heard when",
-                max_height=300,
-                elem_id="segments",
-                buttons=["copy"],
-            )
+            save.wire(saves, details)
+    with gr.Column(visible=False, elem_id="over-time") as course:
+        summary = gr.HTML(html_template=words.ANNOUNCED, elem_id="shares", elem_classes="said")
+        curves = gr.LinePlot(
+            x="seconds",
+            y="probability",
+            color="emotion",
+            color_map={emotion.value: colour for emotion, colour in COLOURS.items()},
+            colors_in_legend=[],  # it doesn't fit on a phone; ours below does
+            y_lim=[0.0, 1.0],
+            label="Emotions over time",
+            tooltip="all",
+            elem_id="curves",
+        )
+        gr.HTML(words.legend(), elem_id="legend")
+        table = gr.HTML(elem_id="segments")
 
-    shown = [sentence, chart, spectrogram, details, *saves, over_time, summary, curves, table]
+    shown = [sentence, chart, spectrogram, details, *saves, course, summary, curves, table]
 
     def empty(sentence: str) -> list[Any]:
         blank = [None, None, None, *([gr.Button(interactive=False)] * len(saves))]
-        return [sentence, *blank, gr.Column(visible=False), "", None, None]
+        return [sentence, *blank, gr.Column(visible=False), "", None, ""]
 
     def show(path: str | None) -> list[Any]:
         try:
@@ -117,11 +120,12 @@ def build(recognizer: Recognizer, clips: Examples | None, model: dict[str, Any])
         except gr.Error as error:  # told where the answer would stand, and the last answer is cleared away
             useless = path is not None and isinstance(error.__cause__, (NoAudio, UnreadableAudio))
             return [None if useless else gr.skip(), *empty(words.refusal(error.title, str(error.message)))]
-        alt_text = plots.describe(prediction.duration_s, prediction.sound, prediction.windows)
+        segments = over_time(prediction)
+        alt_text = plots.describe(prediction.duration_s, prediction.sound, prediction.windows, segments)
         picture = gr.Image(answer.spectrogram, alt_text=alt_text)
         saved = [gr.Button(interactive=True)] * len(saves)
         whole = [words.say(prediction), answer.chart, picture, answer.prediction, *saved]
-        return [gr.skip(), *whole, *_over_time(prediction)]
+        return [gr.skip(), *whole, *_course(prediction, segments)]
 
     def show_upload(path: str | None) -> list[Any]:
         kept, *rest = show(path)
@@ -155,25 +159,30 @@ def _offer(recording: gr.Audio, clips: dict[Path, str], label: str, elem_id: str
     )
 
 
-def _over_time(prediction: Prediction) -> list[Any]:
+def _course(prediction: Prediction, segments: Sequence[Segment]) -> list[Any]:
     """Updates of the part that a recording of more than one window has: its frame, summary, curves and table."""
-    if len(prediction.windows) < 2:
-        return [gr.Column(visible=False), "", None, None]
-    segments = timeline.segments(prediction)
+    if not segments:
+        return [gr.Column(visible=False), "", None, ""]
     rows = [
-        [
-            round(segment.start_s, 1),
-            round(segment.end_s, 1),
+        (
+            f"{segment.start_s:.1f}",
+            f"{segment.end_s:.1f}",
             words.named(segment.state, segment.label),
-            "" if segment.confidence is None else f"{100 * segment.confidence:.0f} %",
-        ]
+            "" if segment.confidence is None else words.percent(segment.confidence),
+        )
         for segment in segments
     ]
-    return [gr.Column(visible=True), words.shares(timeline.shares(segments)), curves(prediction), rows]
+    plot = gr.LinePlot(series(prediction), x_lim=[0.0, prediction.duration_s])
+    return [
+        gr.Column(visible=True),
+        words.shares(timeline.shares(segments)),
+        plot,
+        words.table("What was heard when", SEGMENT_COLUMNS, rows),
+    ]
 
 
-def curves(prediction: Prediction) -> pd.DataFrame:
-    """A row for each window with a voice and each emotion: the middle of its sound in seconds, and how probable."""
+def series(prediction: Prediction) -> pd.DataFrame:
+    """A row for each window with a voice and each emotion: its middle in seconds, and how probable."""
     import pandas as pd
 
     rows = [

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REPEATS = 5
 HINT = "Judges the recording of the first tab with the weights in each precision."
 NAMES: dict[Precision, str] = {"int8": "INT8", "fp16": "FP16", "fp32": "FP32 (ONNX)"}
+WEIGHTS_COLUMNS = ("weights", "answer", "how sure", "network, ms", "size, MB", "right on unseen actors' speech")
+EMOTIONS_COLUMNS = ("emotion", *NAMES.values())
 
 
 class Networks:
@@ -144,30 +146,22 @@ def build(recording: gr.Audio, networks: Networks, model: dict[str, Any]) -> Non
             info="The reading in five classes of the project of 2020.",
             elem_id="merged",
         )
-    said = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="compare-said")
-    weights = gr.Dataframe(
-        headers=["weights", "answer", "how sure", "network, ms", "size, MB", "right on unseen actors' speech"],
-        interactive=False,
-        wrap=True,
-        label="The weights",
-        buttons=[],
-        elem_id="weights",
-    )
+    said = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="compare-said", elem_classes="said")
+    weights = gr.HTML(elem_id="weights")
     gr.Markdown(parity(networks.opened), elem_id="parity")
-    emotions = gr.Dataframe(
-        headers=["emotion", *NAMES.values()],
-        interactive=False,
-        label="How probable each emotion is, in per cent",
-        buttons=[],
-        elem_id="emotions",
-    )
+    emotions = gr.HTML(elem_id="emotions")
 
     def show(path: str | None, merge: bool) -> tuple[Any, ...]:
         try:
             found = judge(networks, path)
         except gr.Error as error:
-            return words.refusal(error.title, str(error.message)), None, None
-        return agreement(found, merge), weights_table(networks, found, merge), emotions_table(found, merge)
+            return words.refusal(error.title, str(error.message)), "", ""
+        rows, parts = weights_table(networks, found, merge), emotions_table(found, merge)
+        return (
+            agreement(found, merge),
+            words.table("The weights", WEIGHTS_COLUMNS, rows),
+            words.table("How probable each emotion is, in per cent", EMOTIONS_COLUMNS, parts),
+        )
 
     shared: dict[str, Any] = {
         **model,
@@ -184,7 +178,7 @@ def parity(opened: Bundle | None) -> str:
     """How far the precisions were from PyTorch when they were exported, in a sentence; Markdown."""
     measured = opened.training.get("parity", {}) if opened else {}
     said = [
-        f"{NAMES[precision]} {100 * measured[precision]['probability']:.2g} points"
+        f"{NAMES[precision]} {_points(measured[precision]['probability'])}"
         for precision in NAMES
         if precision in measured
     ]
@@ -195,3 +189,7 @@ def parity(opened: Bundle | None) -> str:
         f"Against the same network in PyTorch, on {clips} clips, no probability was further off than: "
         f"{', '.join(said)}."
     )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.2g} points" if share >= 1e-4 else "a hundredth of a point"

@@ -38,7 +38,7 @@ def build(recognizer: Recognizer) -> gr.File:
     with gr.Row():
         start = gr.Button("Judge them all", variant="primary", elem_id="judge-all")
         stop = gr.Button("Stop", elem_id="stop-all")
-    said = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="files-said")
+    said = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="files-said", elem_classes="said")
     table = gr.Dataframe(
         headers=list(COLUMNS),
         datatype=["str", "number", "str", "str", "str"],
@@ -47,6 +47,7 @@ def build(recognizer: Recognizer) -> gr.File:
         label="Answers",
         buttons=["copy"],
         elem_id="files-table",
+        elem_classes="table",
     )
     with gr.Row():
         as_csv = gr.DownloadButton("Table (CSV)", interactive=False, size="sm", elem_id="files-csv")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ser_core.prediction import Prediction
     from ser_core.recognizer import Recognizer
+    from ser_core.timeline import Segment
 
 TITLES: dict[type[SerError], str] = {
     NoAudio: "Nothing to judge",
@@ -49,11 +50,15 @@ def judge(recognizer: Recognizer, path: str | None) -> tuple[Answer, Prediction]
     """
     with told():
         sound, prediction = recognizer.listen(path)
-        segments = timeline.segments(prediction) if len(prediction.windows) > 1 else ()
         picture = plots.spectrogram(
-            sound.samples, recognizer.config, prediction.sound, prediction.windows, segments=segments
+            sound.samples, recognizer.config, prediction.sound, prediction.windows, over_time(prediction)
         )
         return Answer(prediction.probabilities, stored(picture), prediction.to_dict()), prediction
+
+
+def over_time(prediction: Prediction) -> tuple[Segment, ...]:
+    """The timeline, where there is more than one window to tell of; else nothing."""
+    return timeline.segments(prediction) if len(prediction.windows) > 1 else ()
 
 
 @contextlib.contextmanager

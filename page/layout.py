@@ -46,7 +46,7 @@ def build(
             elem_id="heading",
         )
         gr.Markdown((ASSETS / "notice.md").read_text(encoding="utf-8"), elem_id="notice")
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("One recording", id="one"):
                 room = analyse.build(recognizer, clips, model)
             with gr.Tab("Live", id="live"):

@@ -121,18 +121,21 @@ def build(recognizer: Recognizer) -> Sessions:
                 buttons=[],
                 elem_id="live",
             )
-            state = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="live-state")
+            state = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="live-state", elem_classes="said")
             # Not announced: a screen reader would never come to an end.
-            now = gr.HTML("", elem_id="live-now")
+            now = gr.HTML("", elem_id="live-now", elem_classes="said")
             picture = gr.Image(
                 label="The last seconds",
                 interactive=False,
                 buttons=[],
                 alt_text="Nothing heard yet",
                 elem_id="live-picture",
+                elem_classes="picture",
             )
         with gr.Column(min_width=320):
-            chart = gr.Label(label="The last three seconds", show_heading=False, elem_id="live-chart")
+            chart = gr.Label(
+                label="The last three seconds", show_heading=False, elem_id="live-chart", elem_classes="emotions"
+            )
     over = gr.Checkbox(False, visible=False)
 
     def hear(chunk: Chunk | None, request: gr.Request) -> list[Any]:

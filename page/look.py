@@ -10,8 +10,14 @@ from ser_core.emotions import COLOURS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
-HEAD = '<meta name="description" content="Speak, and see which of eight acted emotions a small network hears.">'
-"""Of the document: what a shared link shows."""
+HEAD = """
+<meta name="description" content="Speak, and see which of eight acted emotions a small network hears.">
+<style>
+  /* Gradio hides its link to the API on a phone, but not the dot behind it; the style sheet doesn't reach it. */
+  @media (max-width: 640px) { footer .divider { display: none !important; } }
+</style>
+"""
+"""Of the document: what a search engine and a shared link show, and what the style sheet has no way to."""
 
 
 def theme() -> gr.themes.Base:

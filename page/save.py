@@ -41,14 +41,13 @@ CSV = f"""answer => {{ {_SAVE}
 LABELLED = {"Picture (PNG)": PNG, "Answer (JSON)": JSON, "Windows (CSV)": CSV}
 
 
-def buttons(details: gr.JSON) -> list[gr.Button]:
-    """Three buttons that save what is shown; they can be pressed once there is an answer.
-
-    Args:
-        details: holds the answer, as `Prediction.to_dict` gives it.
-    """
+def row() -> list[gr.Button]:
+    """The buttons, side by side; they can be pressed once there is an answer."""
     with gr.Row():
-        made = [gr.Button(label, size="sm", interactive=False, min_width=90) for label in LABELLED]
-    for button, script in zip(made, LABELLED.values(), strict=True):
+        return [gr.Button(label, size="sm", interactive=False, min_width=90) for label in LABELLED]
+
+
+def wire(buttons: list[gr.Button], details: gr.JSON) -> None:
+    """Let each of `row`'s buttons save what is shown; `details` holds the answer, as `Prediction.to_dict` gives it."""
+    for button, script in zip(buttons, LABELLED.values(), strict=True):
         button.click(None, details, None, js=script, api_visibility="private")
-    return made

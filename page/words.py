@@ -6,9 +6,10 @@ import html
 from typing import TYPE_CHECKING
 
 from page.plain import plain
+from ser_core.emotions import COLOURS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ser_core.prediction import Prediction, State, Window
     from ser_core.recognizer import Recognizer
@@ -80,6 +81,30 @@ def model_line(recognizer: Recognizer) -> str:
     if isinstance(accuracy, float):
         line += f" On actors it had never heard it was right about {100 * accuracy:.0f} % of spoken clips."
     return f"{line} The example voices are synthetic (espeak-ng)."
+
+
+def legend() -> str:
+    """Which colour means which emotion; HTML."""
+    rows = (f'<li style="--emotion: {colour}">{emotion.value}</li>' for emotion, colour in COLOURS.items())
+    return f'<ul class="legend">{"".join(rows)}</ul>'
+
+
+def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls in its own box where it is too wide; HTML.
+
+    Args:
+        caption: what it shows.
+        headers: of its columns, the first of which names the row.
+        rows: HTML, as many cells as headers each.
+    """
+    head = "".join(f'<th scope="col">{header}</th>' for header in headers)
+    body = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
+    )
+    return (
+        f'<div class="scrolls" tabindex="0" role="region" aria-label="{caption}"><table class="plain">'
+        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def percent(share: float) -> str:

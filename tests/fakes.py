@@ -35,11 +35,14 @@ class FakeRecognizer:
         self.warm.set()
 
     def listen(self, source: str | None) -> tuple[Sound, Prediction]:
-        sound = ser_core.audio.read(source, limits=self.limits)
+        sound = self.read(source)
         return sound, self.predict(sound)
 
-    def predict(self, source: Sound, sample_rate: int | None = None) -> Prediction:
-        rate = self.config.sample_rate
+    def read(self, source: str | Sound | None) -> Sound:
+        return source if isinstance(source, Sound) else ser_core.audio.read(source, limits=self.limits)
+
+    def predict(self, source: str | Sound | None, sample_rate: int | None = None) -> Prediction:
+        source, rate = self.read(source), self.config.sample_rate
         trimmed = trim(source.samples, self.config)
         timings = Timings(1.0, 1.0, 1.0, 1.0, 4.0)
         if trimmed.samples.size == 0:
@@ -51,7 +54,7 @@ class FakeRecognizer:
 
 
 class BrokenRecognizer(FakeRecognizer):
-    def predict(self, source: Sound, sample_rate: int | None = None) -> Prediction:
+    def predict(self, source: str | Sound | None, sample_rate: int | None = None) -> Prediction:
         raise ZeroDivisionError("secret detail")
 
 

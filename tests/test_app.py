@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -189,26 +190,32 @@ def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) ->
 
     def remember(*model: Any, **beside: Any) -> Any:
         built.append(build(*model, **beside))
-        monkeypatch.setattr(
-            built[0], "block_thread", lambda: seen.append(httpx.get(f"{built[0].local_url}config").status_code)
-        )
         return built[0]
 
+    def look() -> None:
+        seen.append(httpx.get(f"{built[0].local_url}config").status_code)
+
+    monkeypatch.setattr(app, "_wait_until_told", look)
     monkeypatch.setattr(ser_core, "load", lambda model: FAKE)
     monkeypatch.setattr(layout, "build", remember)
     assert app.main(["--port", str(free_port())]) == 0
-    built[0].close()
     assert seen == [200]
+    assert not built[0].is_running
     assert FAKE.warm.wait(5.0)
 
 
 @bundles.needs_shipped
-def test_recordings_are_deleted_when_the_page_is_told_to_end(tmp_path: Path, clip: Path) -> None:
-    """By SIGTERM, as from `docker stop`, systemd or a Space that goes to sleep; `serving` ends it so."""
-    with serving(environment={"GRADIO_TEMP_DIR": str(tmp_path / "temp")}) as url:
-        Client(url, verbose=False, download_files=False).predict(handle_file(clip), api_name="/predict")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_recordings_are_deleted_when_the_page_is_told_to_end(
+    tmp_path: Path, clip: Path, number: signal.Signals
+) -> None:
+    """By SIGTERM, as from `docker stop`, systemd or a Space that goes to sleep; with a visitor's page still open."""
+    with serving(environment={"GRADIO_TEMP_DIR": str(tmp_path / "temp")}, end=number) as url:
+        visitor = Client(url, verbose=False, download_files=False)
+        visitor.predict(handle_file(clip), api_name="/predict")
         kept = [path for path in (tmp_path / "temp").rglob("*") if path.is_file()]
         assert {path.suffix for path in kept} >= {".wav", ".webp"}
+        assert visitor.config["connect_heartbeat"]
     assert [path for path in kept if path.exists()] == []
 
 

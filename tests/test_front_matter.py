@@ -21,7 +21,8 @@ def told() -> Any:
 
 
 def test_a_space_runs_the_pinned_gradio_on_the_projects_python(told: Any) -> None:
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M))
+    pinned = r"^([\w-]+)(?:\[[\w,]+\])?==(\S+)$"
+    pins = dict(re.findall(pinned, (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M))
     assert (told.sdk, told.sdk_version) == ("gradio", pins["gradio"])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["requires-python"] == f"=={told.python_version}.*"

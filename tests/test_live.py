@@ -122,7 +122,7 @@ def test_sound_that_did_not_come_is_told(sessions: live.Sessions, clock: Clock) 
 def test_a_steady_stream_is_not_called_busy(sessions: live.Sessions, clock: Clock) -> None:
     session = speak(sessions, clock, "ann", 8)
     assert session
-    said, sentence, chart, picture, over = live.view(session, bundles.recognizer(config=bundles.ANY_SOUND))
+    said, _, chart, _, over = live.view(session, bundles.recognizer(config=bundles.ANY_SOUND))
     assert "Listening: 8 of 120 seconds." in said
     assert "busy" not in said
     assert chart == session.stream.windows[-1].probabilities

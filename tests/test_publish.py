@@ -499,14 +499,14 @@ def test_a_space_runs_one_commit_of_a_model_alone(model: str) -> None:
 def test_the_space_holds_what_the_page_reads_and_no_more(tmp_path: Path) -> None:
     files = publish_space.gather(ROOT, SPACES_MODEL, PRELOADED)
     assert {path.partition("/")[0] for path in files} == {
-        *("README.md", "LICENSE", "app.py", "requirements.txt", "ser_core", "assets")
+        *("README.md", "LICENSE", "app.py", "requirements.txt", "page", "ser_core", "assets")
     }
     assert not [path for path in files if "__pycache__" in path or "/." in path or path.startswith(".")]
     for path, content in files.items():
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    program = "import app, ser_core; app.build(ser_core.load()); app.style()"
+    program = "import app, ser_core; app.layout.build(ser_core.load()); app.style()"
     done = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}"],
         cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,

@@ -32,6 +32,7 @@ PATTERNS = (
     "requirements.txt",
     "README.md",
     "LICENSE",
+    "page/*.py",
     "ser_core/**/*.py",
     "assets/*.md",
     "assets/*.css",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     root: Path = ROOT,
     log: Path | None = None,
+    end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[str]:
     """`python app.py` on a free loopback port; gives its address and ends it afterwards.
 
@@ -47,6 +49,7 @@ def serving(
         environment: variables on top of this process's own.
         root: the folder of the app.
         log: a file for what it prints.
+        end: how it is told to end.
 
     Raises:
         RuntimeError: it ended or did not answer in time; the message holds what it printed.
@@ -68,7 +71,7 @@ def serving(
                 time.sleep(0.2)
             yield url
         finally:
-            server.terminate()
+            server.send_signal(end)
             server.wait(20)
 
 
