@@ -17,20 +17,21 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read while gradio is imported
+# Read while gradio is imported, which takes seconds: only once it is clear that there is a page to build.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 # The one matrix product of an answer is small: threads for it wait on each other wherever visitors share the cores.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import ser_core
-from page import layout
-from page.look import ASSETS, HEAD, style, theme
+from page import tidy
 from ser_core import bundle, examples, hub
 from ser_core.config import Limits
 from ser_core.errors import SerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import gradio as gr
 
@@ -44,6 +45,8 @@ def launch(page: gr.Blocks, options: Options) -> str:
     Raises:
         OSError: the address is taken or not this machine's.
     """
+    from page.look import ASSETS, HEAD, style, theme
+
     _check_free(options.host, options.port or 0)
     _, local_url, share_url = page.launch(
         server_name=options.host,
@@ -150,6 +153,10 @@ def open_page(wanted: str | None) -> tuple[gr.Blocks, Recognizer]:
         BundleError: a folder was asked for, and holds no model that can be used; or the copy that ships is damaged.
     """
     search = hub.Search(wanted)
+    if search.done() and (named := search.result()).commit is None:
+        bundle.outline(named.folder)
+    from page import layout
+
     # The imports that an answer needs take seconds, in which the Hub can answer; where it isn't asked, they can wait.
     for name in ("openvino", "scipy.special", "librosa.feature.spectral"):
         if search.done():
@@ -179,6 +186,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("ser").setLevel(logging.INFO)
+    folder = tidy.own_folder()
+    try:
+        return _serve(options, folder)
+    finally:
+        tidy.sweep(folder, 0.0)
+
+
+def _serve(options: Options, folder: Path) -> int:
     try:
         page, recognizer = open_page(options.model)
     except SerError as error:
@@ -192,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
     threading.Thread(target=recognizer.warm_up, name="warm-up", daemon=True).start()
+    tidy.sweep_regularly(folder, lambda: tidy.examples_of(page), lambda: page.is_running)
     _wait_until_told()
     page.close(verbose=False)
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from page import files, judging
-from ser_core import timeline
+from ser_core.timeline import to_dict
 
 if TYPE_CHECKING:
     from page.analyse import Room
@@ -40,7 +40,7 @@ def build(recognizer: Recognizer, room: Room, chosen: gr.File, model: dict[str, 
         """
         return judging.judge(recognizer, audio)[0]
 
-    def timeline_of(audio: str | None) -> dict[str, Any]:
+    def timeline(audio: str | None) -> dict[str, Any]:
         """Tell how the emotion of a voice changes over a longer recording.
 
         Args:
@@ -52,7 +52,7 @@ def build(recognizer: Recognizer, room: Room, chosen: gr.File, model: dict[str, 
             judged; `shares`: how much of the time each emotion takes; `duration_s`.
         """
         with judging.told():
-            return timeline.to_dict(recognizer.predict(audio))
+            return to_dict(recognizer.predict(audio))
 
     def batch(audios: list[str] | None) -> list[dict[str, Any]]:
         """Judge many voice recordings.
@@ -69,5 +69,5 @@ def build(recognizer: Recognizer, room: Room, chosen: gr.File, model: dict[str, 
     listing = gr.JSON(visible=False, label="Answers")
     single: dict[str, Any] = {"inputs": room.recording, **model}
     gr.on([], predict, outputs=[room.chart, room.spectrogram, room.details], api_name="predict", **single)
-    gr.on([], timeline_of, outputs=room.details, api_name="timeline", **single)
+    gr.on([], timeline, outputs=room.details, api_name="timeline", **single)
     gr.on([], batch, inputs=chosen, outputs=listing, api_name="batch", **files.ONE_AT_A_TIME)

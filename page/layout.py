@@ -8,6 +8,7 @@ import gradio as gr
 
 from page import about, analyse, api, compare, files, live
 from page.look import ASSETS
+from page.tidy import DELETE_AFTER_S, DELETE_EVERY_S
 from page.words import model_line
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
 
-DELETE_EVERY_S, DELETE_AFTER_S = 60, 300  # the notice promises "within minutes"
 AT_ONCE, WAITING = 2, 32  # answers computed at the same time, and visitors who may wait for one
 
 

@@ -19,7 +19,7 @@ from gradio_client import Client, handle_file
 
 import app
 import ser_core
-from page import analyse, layout
+from page import analyse, layout, tidy
 from ser_core import hub
 from ser_core.errors import BundleError
 from ser_core.hub import Located
@@ -29,6 +29,12 @@ from tests.fakes import FAKE, free_port
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = Path(__file__).parent / "golden" / "api_predict.json"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`main` must not move the recordings of a page that runs in this very process."""
+    monkeypatch.setattr(tidy, "own_folder", lambda: tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,7 @@ def test_recordings_are_deleted_and_no_run_is_kept(fake_page: Any, client: Clien
 
 def test_every_way_to_the_model_shares_its_places(fake_page: Any) -> None:
     judged = [function for function in fake_page.fns.values() if function.concurrency_id == "model"]
-    assert {"show", "show_upload", "predict", "timeline_of"} <= {function.name for function in judged}
+    assert {"show", "show_upload", "predict", "timeline"} <= {function.name for function in judged}
     assert {function.concurrency_limit for function in judged} == {layout.AT_ONCE}
 
 
