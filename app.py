@@ -45,7 +45,7 @@ def launch(page: gr.Blocks, options: Options) -> str:
     Raises:
         OSError: the address is taken or not this machine's.
     """
-    from page.look import ASSETS, HEAD, style, theme
+    from page.look import ASSETS, head, style, theme
 
     _check_free(options.host, options.port or 0)
     _, local_url, share_url = page.launch(
@@ -69,7 +69,7 @@ def launch(page: gr.Blocks, options: Options) -> str:
         footer_links=["api", "settings"],
         theme=theme(),
         css=style(),
-        head=HEAD,
+        head=head(),
     )
     print(f"The page is at {local_url}")
     if share_url:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from page import measured
+from page import measured, words
 from page.measured import Section
 from page.plain import harmless, plain
 from ser_core.attribution import CHANGES, RAVDESS, SHARE_ALIKE, trained_on
@@ -23,6 +24,7 @@ _PRECISIONS = {
     "fp16": "weights of 16 bits, half the size",
     "int8": "weights and sums of 8 bits, the smallest and fastest",
 }
+_BOLD = re.compile(r"\*\*(.+?)\*\*")
 _ACT = "https://eur-lex.europa.eu/eli/reg/2024/1689/oj"
 
 MISUSE = f"""It is a demonstration, and a lesson in what such a model can and can't do. **It must not be used to judge
@@ -71,14 +73,39 @@ def build(recognizer: Recognizer, opened: Bundle | None = None) -> None:
                 if fold.words:
                     _text(fold.words)
                 if fold.table:
-                    _text(fold.table, "scrolls")
+                    table, beside = html_table(fold.label, fold.table)
+                    gr.HTML(table)
+                    if beside:
+                        _text(beside)
                 if fold.matrix:
                     gr.HTML(fold.matrix)
 
 
-def _text(markdown: str, *classes: str) -> None:
-    # A figure and its per cent stay on one line; a dollar is a dollar, and starts no formula.
-    gr.Markdown(markdown.replace(" %", "\N{NO-BREAK SPACE}%"), elem_classes=["about", *classes], latex_delimiters=[])
+def html_table(caption: str, markdown: str) -> tuple[str, str]:
+    """A table of `ser_core.tables` as HTML, since Gradio's Markdown gives a wide one no box that keys can scroll.
+
+    Args:
+        caption: what it shows.
+        markdown: a table, and perhaps text around it; what came with the model is `plain` in it.
+
+    Returns:
+        The table as HTML; and what is no table, as Markdown.
+    """
+    lines = markdown.splitlines()
+    rows = [line.strip().strip("|").split("|") for line in lines if line.startswith("|")]
+    head, _, *body = [[_BOLD.sub(r"<strong>\1</strong>", cell.strip()) for cell in row] for row in rows]
+    beside = "\n".join(line for line in lines if not line.startswith("|"))
+    return _unbroken(words.table(caption, head, body)), beside.strip()
+
+
+def _text(markdown: str) -> None:
+    # A dollar is a dollar, and starts no formula.
+    gr.Markdown(_unbroken(markdown), elem_classes="about", latex_delimiters=[])
+
+
+def _unbroken(text: str) -> str:
+    """With each figure and its per cent on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _model(info: ModelInfo, figures: Mapping[str, Any], opened: Bundle | None, training: Mapping[str, Any]) -> Section:

@@ -167,9 +167,6 @@ def build(recognizer: Recognizer) -> Sessions:
         show_progress="hidden",
         api_visibility="private",
     )
-    microphone.start_recording(
-        lambda: [words.hint("Listening …"), "", None, None, False], None, shown, queue=False, api_visibility="private"
-    )
     microphone.stop_recording(rest, None, shown, queue=False, api_visibility="private", show_progress="hidden")
     over.change(None, over, None, js=f"over => over ? ({_STOP})() : []", api_visibility="private")
     return sessions

@@ -10,14 +10,19 @@ from ser_core.emotions import COLOURS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
-HEAD = """
+_HEAD = """
 <meta name="description" content="Speak, and see which of eight acted emotions a small network hears.">
 <style>
   /* Gradio hides its link to the API on a phone, but not the dot behind it; the style sheet doesn't reach it. */
-  @media (max-width: 640px) { footer .divider { display: none !important; } }
+  @media (max-width: 640px) {{ footer .divider {{ display: none !important; }} }}
 </style>
+<script>{script}</script>
 """
-"""Of the document: what a search engine and a shared link show, and what the style sheet has no way to."""
+
+
+def head() -> str:
+    """Of the document: what a search engine and a shared link show, and what the style sheet has no way to."""
+    return _HEAD.format(script=(ASSETS / "microphone.js").read_text(encoding="utf-8"))
 
 
 def theme() -> gr.themes.Base:
@@ -29,6 +34,9 @@ def theme() -> gr.themes.Base:
         font=[gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
     ).set(
         body_text_color_subdued="*neutral_500",
+        link_text_color="*primary_700",
+        link_text_color_hover="*primary_800",
+        link_text_color_visited="*primary_700",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",

@@ -36,6 +36,7 @@ PATTERNS = (
     "ser_core/**/*.py",
     "assets/*.md",
     "assets/*.css",
+    "assets/*.js",
     "assets/*.png",
     "assets/examples/*.wav",
     "assets/voice/*",

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, BrowserType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPOKEN = ROOT / "assets" / "examples" / "synthetic-loud-and-lively.wav"
@@ -35,16 +35,18 @@ def chromium() -> str | None:
 def serving(
     model: str | None = None,
     *,
+    program: Sequence[str] = ("app.py",),
     python: str | Path = sys.executable,
     environment: Mapping[str, str] | None = None,
     root: Path = ROOT,
     log: Path | None = None,
     end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[str]:
-    """`python app.py` on a free loopback port; gives its address and ends it afterwards.
+    """A page on a free loopback port, ours unless said otherwise; gives its address and ends it afterwards.
 
     Args:
         model: for `--model`.
+        program: what Python runs, with --port behind it.
         python: the interpreter.
         environment: variables on top of this process's own.
         root: the folder of the app.
@@ -58,7 +60,7 @@ def serving(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/"
-    command = [str(python), "app.py", "--port", str(port), *(["--model", model] if model else [])]
+    command = [str(python), *program, "--port", str(port), *(["--model", model] if model else [])]
     variables = {**os.environ, **(environment or {})}
     with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as printed:
         server = subprocess.Popen(command, cwd=root, env=variables, stdout=printed, stderr=subprocess.STDOUT)
@@ -87,14 +89,19 @@ def browsing() -> Iterator[Browser]:
     """Headless Chromium; its microphone hears `SPOKEN` over and over."""
     from playwright.sync_api import sync_playwright
 
+    with sync_playwright() as playwright:
+        browser = launched(playwright.chromium)
+        yield browser
+        browser.close()
+
+
+def launched(kind: BrowserType, *, microphone: bool = True) -> Browser:
+    """A new browser, whose pages are given the microphone when they ask for it, or are refused."""
     flags = [
         "--no-sandbox",  # CI runs as root
         "--disable-background-networking",
         "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
+        "--use-fake-ui-for-media-stream" if microphone else "--deny-permission-prompts",
         f"--use-file-for-fake-audio-capture={SPOKEN}",
     ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        yield browser
-        browser.close()
+    return kind.launch(executable_path=chromium(), args=flags)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
+import json
 import re
 from typing import TYPE_CHECKING
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from ser_core.emotions import LABELS
-from tests.browser.driving import ROOT
+from tests import sounds
+from tests.browser.driving import ROOT, launched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +48,43 @@ NEW_PICTURE = """seen => {
 
 PLACES = """() => Object.fromEntries(['recording', 'judge', 'answer', 'spectrogram', 'chart', 'examples', 'model'].map(
   id => { const box = document.getElementById(id).getBoundingClientRect(); return [id, [box.x, box.y + scrollY]]; }))"""
+
+
+COUNT_REQUESTS = """
+  const devices = navigator.mediaDevices, ask = devices.getUserMedia.bind(devices);
+  window.asked = 0;
+  devices.getUserMedia = wanted => { window.asked += 1; return ask(wanted); };"""
+
+
+def long_recording(folder: Path) -> Path:
+    """The synthetic voices one after the other, some twelve seconds."""
+    parts = [soundfile.read(path) for path in sorted(CLIP.parent.glob("*.wav"))]
+    path = folder / "long.wav"
+    soundfile.write(path, np.concatenate([samples for samples, _ in parts]), parts[0][1])
+    return path
+
+
+def hovered(page: Page) -> str:
+    """What is told where the mouse meets a curve."""
+    plot = page.locator("#curves svg.marks")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    for across, down in itertools.product(range(10, 40), range(30)):
+        page.mouse.move(box["x"] + box["width"] * across / 40, box["y"] + box["height"] * down / 30)
+        if tooltip.count():
+            return tooltip.inner_text()
+    raise AssertionError("no curve tells anything")
+
+
+def press_until(page: Page, name: str) -> int:
+    """Press Tab until the focus is on what is called so; gives how often."""
+    for count in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText?.trim()") == name:
+            return count
+    raise AssertionError(f"{name} can't be reached by keyboard")
 
 
 def upload(page: Page, file: Path) -> None:
@@ -97,6 +141,95 @@ def test_an_upload_is_judged_when_it_is_chosen(page: Page) -> None:
     assert page.evaluate(SPECTROGRAM)["alt"].startswith("Spectrogram of 2.4 seconds")
 
 
+@pytest.mark.parametrize("name", ["flac-16", "mp3", "ogg-opus", "m4a-aac", "webm-opus", "mp4-video-aac"])
+def test_what_phones_and_messengers_make_can_be_uploaded(page: Page, tmp_path: Path, name: str) -> None:
+    samples, rate = soundfile.read(CLIP, dtype="float32")
+    file = sounds.write(tmp_path, librosa.resample(samples, orig_sr=rate, target_sr=48_000), 48_000, name)
+    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(file)
+    assert_answered(page)
+    assert page.locator("#recording audio, #recording [data-testid*=waveform]").count()
+    accepted = page.get_by_test_id("Upload a sound file-upload-button").get_attribute("accept") or ""
+    assert file.suffix in accepted
+
+
+def test_a_long_recording_has_a_timeline(page: Page, tmp_path: Path) -> None:
+    file = long_recording(tmp_path)
+    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(file)
+    assert_answered(page)
+    page.locator("#shares").get_by_text("Over time: ").wait_for()
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator("#segments tbody tr").all()]
+    assert rows[0][0] == "0.0"
+    assert float(rows[-1][1]) == pytest.approx(soundfile.info(file).duration, abs=0.06)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(rows))
+    assert page.locator("#legend li").all_inner_texts() == list(LABELS)
+    assert {"probability", "seconds", "emotion"} <= set(hovered(page).split())
+    # And goes when a short recording follows.
+    page.get_by_role("button", name="plain", exact=True).click()
+    page.locator("#over-time").wait_for(state="hidden", timeout=30_000)
+
+
+def test_the_answer_can_be_taken_along(page: Page, tmp_path: Path) -> None:
+    buttons = {name: page.get_by_role("button", name=name) for name in ("PNG", "JSON", "CSV")}
+    assert all(button.is_disabled() for button in buttons.values())
+    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(long_recording(tmp_path))
+    assert_answered(page)
+    saved = {}
+    for name, button in buttons.items():
+        with page.expect_download() as download:
+            button.click()
+        saved[name] = download.value.path().read_bytes()
+    with Image.open(io.BytesIO(saved["PNG"])) as picture:
+        assert (picture.format, picture.size) == ("PNG", (880, 460))
+    answer = json.loads(saved["JSON"])
+    assert answer["label"] == next(iter(chart(page)))
+    rows = list(csv.DictReader(io.StringIO(saved["CSV"].decode())))
+    assert len(rows) == len(answer["windows"]) > 1
+    assert [float(row["start_s"]) for row in rows] == [window["start_s"] for window in answer["windows"]]
+    assert float(rows[0]["angry"]) == answer["windows"][0]["probabilities"]["angry"]
+    page.get_by_role("button", name="Clear").first.click()
+    page.locator("#answer .waiting").wait_for()
+    assert all(button.is_disabled() for button in buttons.values())
+
+
+def test_a_keyboard_is_enough(page: Page) -> None:
+    page.locator("#heading").click()
+    reached = press_until(page, "plain")
+    assert reached < 30
+    page.keyboard.press("Enter")
+    assert_answered(page)
+    page.get_by_role("tab", name="One recording").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator("#live").wait_for()
+
+
+def test_the_page_can_be_installed(page: Page, url: str) -> None:
+    manifest = page.request.get(f"{url}manifest.json").json()
+    assert manifest["name"] == "Emotion in a voice"
+    assert manifest["display"] == "standalone"
+    assert {icon["sizes"] for icon in manifest["icons"]} >= {"192x192", "512x512"}
+    for icon in manifest["icons"]:
+        with Image.open(io.BytesIO(page.request.get(url.rstrip("/") + icon["src"]).body())) as picture:
+            assert f"{picture.width}x{picture.height}" == icon["sizes"]
+    assert page.locator("link[rel=manifest]").count() == 1
+
+
+def test_a_refused_microphone_is_explained_and_not_asked_for_before_record(browser: Browser, url: str) -> None:
+    refusing = launched(browser.browser_type, microphone=False)
+    page = refusing.new_page()
+    page.add_init_script(COUNT_REQUESTS)
+    page.goto(url)
+    page.locator("#judge").wait_for()
+    page.wait_for_timeout(1_000)
+    assert page.evaluate("window.asked") == 0
+    page.locator("#recording").get_by_role("button", name="Record", exact=True).click()
+    refused = page.locator("#recording [role=alert]")
+    refused.wait_for()
+    assert "Allow it" in refused.inner_text()
+    assert page.evaluate("window.asked") == 1
+    refusing.close()
+
+
 def test_examples_answer_at_a_click_and_the_button_judges_again(page: Page) -> None:
     seen: list[str] = []
     for name in ("plain", "fast and high"):
@@ -125,6 +258,7 @@ def test_junk_is_told_in_a_sentence_and_the_next_clip_is_judged(browser: Browser
     assert "junk.wav is no sound file that can be read" in refused.inner_text()
     assert chart(page) == {}
     assert page.locator("#spectrogram img").count() == 0
+    assert page.locator("#recording audio").count() == 0  # no player of what can't be played
     assert "Traceback" not in page.content()
     page.get_by_role("button", name="plain", exact=True).click()
     assert_answered(page)

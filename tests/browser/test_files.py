@@ -1,0 +1,57 @@
+"""Many files at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ser_core.emotions import LABELS
+from tests.browser.driving import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+CLIPS = sorted((ROOT / "assets" / "examples").glob("*.wav"))
+
+
+def judge_all(page: Page, files: list[Path]) -> None:
+    page.get_by_role("tab", name="Many files").click()
+    page.locator("#files input[type=file]").set_input_files(files)
+    page.locator("#files").get_by_text(files[-1].stem).first.wait_for()
+    page.locator("#judge-all").click()
+
+
+def saved(page: Page, button: str) -> str:
+    with page.expect_download() as download:
+        page.locator(button).click()
+    return download.value.path().read_text(encoding="utf-8")
+
+
+def test_failures_stand_beside_successes_and_all_can_be_taken_along(page: Page, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.wav"
+    junk.write_bytes(b"no sound, only words. " * 100)
+    judge_all(page, [*CLIPS[:3], junk])
+    page.locator("#files-said").get_by_text("3 of 4 files judged.").wait_for(timeout=60_000)
+    shown = page.locator("#files-table").inner_text()
+    assert all(path.name in shown for path in (*CLIPS[:3], junk))
+    assert "is no sound file that can be read" in shown
+    rows = list(csv.DictReader(saved(page, "#files-csv").splitlines()))
+    assert [row["source"] for row in rows] == [*(path.name for path in CLIPS[:3]), "junk.wav"]
+    assert rows[0]["label"] in LABELS
+    assert rows[3]["error"]
+    answers = json.loads(saved(page, "#files-json"))
+    assert [answer["label"] for answer in answers[:3]] == [row["label"] for row in rows[:3]]
+    assert "error" in answers[3]
+
+
+def test_no_files_is_told(page: Page) -> None:
+    page.get_by_role("tab", name="Many files").click()
+    page.locator("#judge-all").click()
+    page.get_by_text("Choose some sound files first.").wait_for()
