@@ -1,4 +1,4 @@
-"""What to say about a recording that may spoil its answer: silence, too short, clipping, very quiet, noisy.
+"""What to say about a recording that may spoil its answer: silence, short, clipping, very quiet, noisy.
 
 The thresholds are ours, set on 200 clips of RAVDESS. As they are, or cut tightly to their sound, none is called noisy
 and one very quiet; normalised to full scale none is called clipped, driven 6 dB over it all are. With white noise, a
@@ -25,6 +25,8 @@ _FULL_SCALE = 0.98
 _CLIPPED_SHARE = 5e-4
 # dBFS, RMS of the loudest frame: what RAVDESS goes below in fewer than 1 clip of 100.
 _VERY_QUIET_DBFS = -50.0
+# Seconds; of the 8,399 clips of RAVDESS, nEMO and BanglaSER, cut to their sound, 28 are shorter.
+_SHORT_S = 1.0
 # dB between loud and quiet frames; clips cut tightly to their sound have 14 to 70, with the pauses around it 42 to 88.
 _LOW_CONTRAST_DB = 14.0
 # 25 ms, the customary frame of speech analysis; shorter than most closures of consonants, which show the noise.
@@ -63,8 +65,8 @@ def notes(
         return (
             QualityNote(
                 "silence",
-                "Nothing can be heard in this recording. Check that the right microphone is chosen and not muted, then "
-                "record again.",
+                "Nothing can be heard in this recording. Check that the right microphone is chosen and not muted, or, "
+                "where it is a file, that it plays.",
             ),
         )
     found: list[QualityNote] = []
@@ -82,6 +84,14 @@ def notes(
                 "too_short",
                 f"There are only {sound_s:.2f} s of sound; at least {config.min_sound_s:g} s are needed. Speak a whole "
                 "sentence.",
+            )
+        )
+    elif sound_s < _SHORT_S and voice_s >= config.min_voice_s:
+        found.append(
+            QualityNote(
+                "short",
+                f"There are only {sound_s:.1f} s of sound, less than the model learned from. Speak a whole sentence for "
+                "an answer to rely on.",
             )
         )
     if clipped_share(waveform) * len(waveform) > _CLIPPED_SHARE * sound_s * sample_rate:

@@ -28,7 +28,7 @@ CLIPS = sorted((ROOT / "assets" / "examples").glob("*.wav"))
 
 def build() -> gr.Blocks:
     """The page; recording, uploading and pressing the button answer like ours, as soon as Gradio can."""
-    picture = ROOT / "assets" / "screenshot.png"
+    picture = ROOT / "assets" / "icon.png"
 
     def show(path: str | None) -> list[Any]:
         return ["<p>Sounds <strong>sad</strong>.</p>", CHART, str(picture), ANSWER]
