@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from ser_core.recognizer import Recognizer
 
 
-def build(recognizer: Recognizer, room: Room, chosen: gr.File, model: dict[str, Any]) -> None:
+def build(recognizer: Recognizer, room: Room, model: dict[str, Any]) -> None:
     """Open the endpoints `/predict`, `/timeline` and `/batch`, which are the tools of the MCP server, too.
 
     Args:
         recognizer: answers.
         room: the first tab, whose components describe what goes in and comes out.
-        chosen: takes many files.
         model: `concurrency_id` and `concurrency_limit` of what asks the model.
     """
 
@@ -66,8 +65,10 @@ def build(recognizer: Recognizer, room: Room, chosen: gr.File, model: dict[str, 
         """
         return [record.to_dict() for record in files.judge_all(recognizer, audios or [])]
 
+    # Not the tab's, which wants the usual endings: what a program sends may have no name.
+    audios = gr.File(file_count="multiple", type="filepath", label="Sound files", visible=False)
     listing = gr.JSON(visible=False, label="Answers")
     single: dict[str, Any] = {"inputs": room.recording, **model}
     gr.on([], predict, outputs=[room.chart, room.spectrogram, room.details], api_name="predict", **single)
     gr.on([], timeline, outputs=room.details, api_name="timeline", **single)
-    gr.on([], batch, inputs=chosen, outputs=listing, api_name="batch", **files.ONE_AT_A_TIME)
+    gr.on([], batch, inputs=audios, outputs=listing, api_name="batch", **files.ONE_AT_A_TIME)

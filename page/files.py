@@ -26,8 +26,8 @@ COLUMNS = ("file", "seconds", "emotion", "how sure", "notes")
 HINT = f"Up to {MOST} files; each is judged as on the first tab."
 
 
-def build(recognizer: Recognizer) -> gr.File:
-    """Lay the tab out and wire it; gives the component that takes the files."""
+def build(recognizer: Recognizer) -> None:
+    """Lay the tab out and wire it."""
     chosen = gr.File(
         file_count="multiple",
         file_types=["audio", *SUFFIXES],
@@ -64,7 +64,6 @@ def build(recognizer: Recognizer) -> gr.File:
         show, chosen, shown, trigger_mode="once", api_visibility="private", show_progress_on=said, **ONE_AT_A_TIME
     )
     stop.click(lambda: words.hint("Stopped. " + HINT), None, said, cancels=event, queue=False, api_visibility="private")
-    return chosen
 
 
 def judge_all(

@@ -52,14 +52,14 @@ def build(
             with gr.Tab("Live", id="live"):
                 sessions = live.build(recognizer)
             with gr.Tab("Many files", id="many"):
-                chosen = files.build(recognizer)
+                files.build(recognizer)
             if load is not None:
                 with gr.Tab("Compare", id="compare"):
                     compare.build(room.recording, compare.Networks(recognizer, load, opened), model)
             with gr.Tab("About the model", id="about"):
                 about.build(recognizer, opened)
         gr.Markdown(model_line(recognizer), elem_id="model")
-        api.build(recognizer, room, chosen, model)
+        api.build(recognizer, room, model)
 
         def forget(request: gr.Request) -> None:
             sessions.leave(str(request.session_hash))

@@ -90,8 +90,8 @@ def notes(
         found.append(
             QualityNote(
                 "short",
-                f"There are only {sound_s:.1f} s of sound, less than the model learned from. Speak a whole sentence for "
-                "an answer to rely on.",
+                f"There are only {sound_s:.1f} s of sound, less than the model learned from. Speak a whole sentence "
+                "for an answer to rely on.",
             )
         )
     if clipped_share(waveform) * len(waveform) > _CLIPPED_SHARE * sound_s * sample_rate:

@@ -68,6 +68,13 @@ def test_a_batch_lists_failures_beside_successes(client: Client, clip: Path, tmp
     assert found[0]["probabilities"] == PROBABILITIES
 
 
+def test_a_batch_may_hold_files_of_any_name(client: Client, clip: Path, tmp_path: Path) -> None:
+    nameless = tmp_path / "blob"
+    nameless.write_bytes(clip.read_bytes())
+    found = client.predict([handle_file(nameless)], api_name="/batch")
+    assert [record["label"] for record in found] == ["angry"]
+
+
 def test_an_empty_batch_and_one_too_large_are_refused(clip: Path) -> None:
     with pytest.raises(gr.Error, match="Choose some sound files first"):
         files.judge_all(FAKE, [])

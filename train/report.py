@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 README = ROOT / "README.md"
 BENCH = ROOT / "tests" / "bench" / "path.json"
+PAGE_BENCH = ROOT / "tests" / "bench" / "page.json"
 ENVIRONMENT = ROOT / "tests" / "bench" / "environment.json"
 
 
@@ -35,6 +36,16 @@ def speed(bench: dict[str, Any]) -> str:
         f"{bench['what']}: {path['median_ms']:.1f} ms (median of {path['runs']}, warm), "
         f"{bench['ratio']:.2f} times what {reference['what']} alone takes ({reference['median_ms']:.1f} ms), "
         f"run in turn on {bench['cpu']}, {bench['cores']} cores."
+    )
+
+
+def waiting(bench: dict[str, Any]) -> str:
+    """The measured time from Stop to the answer on the page, in a sentence."""
+    ours, bare = bench["ours"], bench["bare"]
+    return (
+        f"{bench['what']}, in a browser: {ours['median_ms']:.0f} ms (median of {bench['rounds']}, warm), "
+        f"{bench['ratio']:.2f} times what {bare['what']} and no model takes ({bare['median_ms']:.0f} ms), in turn on "
+        f"{bench['cpu']}, {bench['cores']} cores."
     )
 
 
@@ -57,6 +68,7 @@ def parts() -> dict[str, Callable[[], str]]:
         "precisions": lambda: tables.precisions(metrics, shipped),
         "calibration": lambda: tables.calibration(metrics),
         "speed": lambda: speed(json.loads(BENCH.read_text(encoding="utf-8"))),
+        "waiting": lambda: waiting(json.loads(PAGE_BENCH.read_text(encoding="utf-8"))),
         "environment": lambda: environment(json.loads(ENVIRONMENT.read_text(encoding="utf-8"))),
     }
     # What takes runs of its own may not have been measured yet.
