@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ser_core import audio, windows
 from ser_core.errors import UnsupportedAudio
+from ser_core.prediction import Span
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ser_core.config import FeatureConfig
     from ser_core.features import Waveform
     from ser_core.prediction import Window
     from ser_core.recognizer import Recognizer
+    from ser_core.windows import Stretch
 
 KEEP_S = 10.0
 """Seconds of sound that a stream keeps to be drawn: enough for a few sentences, and still legible in one picture."""
@@ -111,7 +114,7 @@ class Stream:
         self._append(resampler.push(mono[:room]))
         if len(mono) >= room:
             return self.finish()
-        full = windows.complete(self._total, self._recognizer.config)[self._laid :]
+        full = _complete(self._total, self._recognizer.config)[self._laid :]
         self._laid += len(full)
         self._due += full
         return self._judge()
@@ -131,7 +134,7 @@ class Stream:
                 self._append(self._resampler.end())
             config = self._recognizer.config
             grid = windows.grid(self._total, config) if self._total else []
-            if grid[: self._laid] != windows.complete(self._total, config)[: self._laid]:
+            if grid[: self._laid] != _complete(self._total, config)[: self._laid]:
                 self.windows, self._laid, self._due = (), 0, []
             self._due += grid[self._laid :]
         return self._judge()
@@ -160,7 +163,7 @@ class Stream:
         In this order: a window that could not be judged, because the network failed, is still due at the next call.
         """
         config, first = self._recognizer.config, self._first
-        parts = [windows.stretch(self._samples[s - first : e - first], s, config) for s, e in self._due]
+        parts = [_stretch(self._samples[start - first : end - first], start, config) for start, end in self._due]
         judged = self._recognizer.judge(parts)
         self._due = []
         horizon_s = self.duration_s - self._keep_s
@@ -172,6 +175,32 @@ class Stream:
             # A copy: a view would hold on to all of it.
             self._samples = self._samples[-kept:].copy()
         return judged
+
+
+def _complete(n_samples: int, config: FeatureConfig) -> list[tuple[int, int]]:
+    """The full windows so far, as (start, end) sample indices; once it is longer than one piece, `windows.grid` begins
+    with the same ones, whatever follows.
+    """
+    window, hop = (round(seconds * config.sample_rate) for seconds in (config.window_s, config.window_hop_s))
+    return [(start, start + window) for start in range(0, n_samples - window + 1, hop)]
+
+
+def _stretch(samples: Waveform, start: int, config: FeatureConfig) -> Stretch:
+    """Make one window ready for the network: what `windows.stretches` does with it in the midst of a recording.
+
+    Args:
+        samples: the window's own sound, no longer than `one_piece_s`, which is one stretch.
+        start: index in the stream of its first sample.
+        config: rates and bands.
+    """
+    (own,) = windows.stretches(samples, config)
+
+    def moved(span: Span) -> Span:
+        # By whole samples: sums of seconds would differ from the recording's in the last digit.
+        first, last = (round(time_s * config.sample_rate) + start for time_s in (span.start_s, span.end_s))
+        return Span(first / config.sample_rate, last / config.sample_rate)
+
+    return replace(own, span=moved(own.span), sound=None if own.sound is None else moved(own.sound))
 
 
 class _Resampler:

@@ -35,29 +35,10 @@ def grid(n_samples: int, config: FeatureConfig) -> list[tuple[int, int]]:
     """
     if n_samples <= round(config.one_piece_s * config.sample_rate):
         return [(0, n_samples)]
-    window, hop = _window_and_hop(config)
+    window = round(config.window_s * config.sample_rate)
+    hop = round(config.window_hop_s * config.sample_rate)
     count = math.ceil((n_samples - window) / hop) + 1
     return [(i * hop, min(i * hop + window, n_samples)) for i in range(count)]
-
-
-def complete(n_samples: int, config: FeatureConfig) -> list[tuple[int, int]]:
-    """The full windows so far of a recording that still goes on, as (start, end) sample indices.
-
-    Once it is longer than `one_piece_s`, `grid` begins with the same ones, whatever follows.
-
-    Args:
-        n_samples: samples so far at `config.sample_rate`, at least 0.
-        config: for `window_s` and `window_hop_s`.
-
-    Returns:
-        Pairs that are all `window_s` long; none before the first such window is full.
-    """
-    window, hop = _window_and_hop(config)
-    return [(start, start + window) for start in range(0, n_samples - window + 1, hop)]
-
-
-def _window_and_hop(config: FeatureConfig) -> tuple[int, int]:
-    return round(config.window_s * config.sample_rate), round(config.window_hop_s * config.sample_rate)
 
 
 @dataclass(frozen=True)
@@ -91,21 +72,14 @@ def stretches(waveform: Waveform, config: FeatureConfig) -> list[Stretch]:
     Returns:
         At least one, in order of time; each depends on the sound within its own span alone.
     """
-    return [stretch(waveform[start:end], start, config) for start, end in grid(len(waveform), config)]
+    return [_stretch(waveform, start, end, config) for start, end in grid(len(waveform), config)]
 
 
-def stretch(waveform: Waveform, start: int, config: FeatureConfig) -> Stretch:
-    """Trim one window and make its features.
-
-    Args:
-        waveform: float32 (n,), mono at `config.sample_rate`; the window's own sound.
-        start: sample index in the recording of the window's first sample.
-        config: rates and bands.
-    """
+def _stretch(waveform: Waveform, start: int, end: int, config: FeatureConfig) -> Stretch:
     rate = config.sample_rate
-    trimmed, voice_s = voice.trim(waveform, config)
+    trimmed, voice_s = voice.trim(waveform[start:end], config)
     sound_s = len(trimmed.samples) / rate
-    span = Span(start / rate, (start + len(waveform)) / rate)
+    span = Span(start / rate, end / rate)
     if sound_s < config.min_sound_s or voice_s < config.min_voice_s:
         return Stretch(span, None, None, sound_s, voice_s, trimmed.peak_dbfs)
     sound = Span((start + trimmed.start) / rate, (start + trimmed.end) / rate)

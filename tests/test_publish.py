@@ -506,7 +506,9 @@ def test_the_space_holds_what_the_page_reads_and_no_more(tmp_path: Path) -> None
         target = tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    program = "import app, ser_core; app.layout.build(ser_core.load()); app.style()"
+    program = (
+        "import app, ser_core; from page import layout, look; layout.build(ser_core.load()); look.style(); look.head()"
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}"],
         cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ser_core
-from ser_core import audio, windows
+from ser_core import audio, stream, windows
 from ser_core.config import FeatureConfig, Limits
 from ser_core.errors import NoAudio, UnsupportedAudio
 from ser_core.recognizer import Recognizer
@@ -148,7 +148,7 @@ def test_what_ends_early_becomes_one_piece(small: Recognizer) -> None:
 
 def test_full_windows_of_whatever_length_are_the_uploads() -> None:
     for n_samples in (*range(0, 5 * RATE, 7_919), 3 * RATE - 1, 3 * RATE, 4 * RATE, 70 * RATE + 5):
-        full = windows.complete(n_samples, CONFIG)
+        full = stream._complete(n_samples, CONFIG)
         longer = windows.grid(max(n_samples, round(CONFIG.one_piece_s * RATE)) + 1, CONFIG)
         assert full == [(start, end) for start, end in longer if end <= n_samples and end - start == 3 * RATE]
 
