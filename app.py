@@ -63,7 +63,7 @@ def launch(page: gr.Blocks, options: Options) -> str:
         enable_monitoring=False,
         run_history=False,
         ssr_mode=False,
-        mcp_server=True,
+        mcp_server=options.auth is None,  # Gradio's MCP server asks nobody for a password
         pwa=True,
         favicon_path=ASSETS / "icon.png",
         footer_links=["api", "settings"],
@@ -71,6 +71,9 @@ def launch(page: gr.Blocks, options: Options) -> str:
         css=style(),
         head=head(),
     )
+    if page.mcp_server_obj is not None:
+        # Gradio's MCP server gives out no schema for a list of files that its clients could read.
+        page.mcp_server_obj.tool_to_endpoint.pop("batch", None)
     print(f"The page is at {local_url}")
     if share_url:
         print(f"For a week at most, anyone with this link can use it too: {share_url}")
@@ -186,11 +189,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("ser").setLevel(logging.INFO)
-    folder = tidy.own_folder()
+    folder = tidy.Folder.make()
     try:
-        return _serve(options, folder)
+        return _serve(options, folder.path)
     finally:
-        tidy.sweep(folder, 0.0)
+        folder.delete()
 
 
 def _serve(options: Options, folder: Path) -> int:
@@ -198,6 +201,7 @@ def _serve(options: Options, folder: Path) -> int:
         page, recognizer = open_page(options.model)
     except SerError as error:
         return _fail(str(error))
+    examples_given_out = tidy.files_in(folder)  # by the page itself, before any visitor can come
     try:
         launch(page, options)
     except OSError as error:
@@ -207,7 +211,7 @@ def _serve(options: Options, folder: Path) -> int:
         )
     # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
     threading.Thread(target=recognizer.warm_up, name="warm-up", daemon=True).start()
-    tidy.sweep_regularly(folder, lambda: tidy.examples_of(page), lambda: page.is_running)
+    tidy.sweep_regularly(folder, examples_given_out, lambda: page.is_running)
     _wait_until_told()
     page.close(verbose=False)
     return 0

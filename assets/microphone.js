@@ -14,7 +14,8 @@
       const said = document.createElement("p");
       said.className = "microphone-refused";
       said.setAttribute("role", "alert");
-      said.textContent = `${REASONS[reason] ?? REASONS.NotReadableError}, or upload a sound file.`;
+      const instead = recorder.id === "recording" ? ", or upload a sound file" : "";
+      said.textContent = `${REASONS[reason] ?? REASONS.NotReadableError}${instead}.`;
       recorder.append(said);
     }
   };

@@ -1,4 +1,4 @@
-"""What programs may call: names and shapes that don't change. The docstrings are what MCP clients read."""
+"""What programs may call: names and shapes that don't change. The docstrings are what their authors read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def build(recognizer: Recognizer, room: Room, model: dict[str, Any]) -> None:
-    """Open the endpoints `/predict`, `/timeline` and `/batch`, which are the tools of the MCP server, too.
+    """Open the endpoints `/predict`, `/timeline` and `/batch`; the first two are tools of the MCP server, too.
+
+    Of the docstrings Gradio makes the descriptions, with each line break under "Returns" as a comma.
 
     Args:
         recognizer: answers.
@@ -33,9 +35,7 @@ def build(recognizer: Recognizer, room: Room, model: dict[str, Any]) -> None:
             audio: a sound file with speech or song (WAV, FLAC, OGG, MP3, M4A, WebM), at most ten minutes.
 
         Returns:
-            The probabilities of the emotions; a picture of the log-mel spectrogram; and the whole prediction: `state`
-            ("ok", "uncertain" or "no_speech"), `label`, `confidence`, `probabilities`, `windows`, `sound`,
-            `duration_s`, `notes`, `timings` and `model`.
+            The probabilities; a picture of the spectrogram; the whole prediction (state, label, windows, notes ...).
         """
         return judging.judge(recognizer, audio)[0]
 
@@ -46,9 +46,7 @@ def build(recognizer: Recognizer, room: Room, model: dict[str, Any]) -> None:
             audio: a sound file with speech or song (WAV, FLAC, OGG, MP3, M4A, WebM), at most ten minutes.
 
         Returns:
-            `segments`: stretches of one emotion with `start_s`, `end_s`, `state`, `label`, `confidence` and
-            `probabilities`, which follow each other without a gap; `windows`: the overlapping stretches that were
-            judged; `shares`: how much of the time each emotion takes; `duration_s`.
+            `segments` of one emotion each, the overlapping `windows` they come from, and `shares` of the time.
         """
         with judging.told():
             return to_dict(recognizer.predict(audio))
@@ -60,10 +58,9 @@ def build(recognizer: Recognizer, room: Room, model: dict[str, Any]) -> None:
             audios: up to 100 sound files with speech or song.
 
         Returns:
-            For each file its name as `source`, and either the fields of a prediction, as `/predict` gives them, or
-            `error`, why it could not be judged.
+            For each file its `source` and a prediction as of /predict, or an `error` that says why there is none.
         """
-        return [record.to_dict() for record in files.judge_all(recognizer, audios or [])]
+        return [record.to_dict() for record in files.judged(recognizer, audios or [])]
 
     # Not the tab's, which wants the usual endings: what a program sends may have no name.
     audios = gr.File(file_count="multiple", type="filepath", label="Sound files", visible=False)

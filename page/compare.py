@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from page import words
-from page.judging import told
+from page.judging import still_there, told
+from page.plain import figure
+from ser_core import windows
 from ser_core.bundle import MODEL_FILES
 from ser_core.emotions import LABELS, merge_negative
+from ser_core.recognizer import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ser_core.bundle import Bundle
-    from ser_core.prediction import Precision, Prediction
+    from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
+    from ser_core.windows import Stretch
 
-REPEATS = 5
+REPEATS, LONG = 5, 20
+"""How often the network judges a clip, of which the median time is told; once where it has more windows than that."""
+
 HINT = "Judges the recording of the first tab with the weights in each precision."
 NAMES: dict[Precision, str] = {"int8": "INT8", "fp16": "FP16", "fp32": "FP32 (ONNX)"}
 WEIGHTS_COLUMNS = ("weights", "answer", "how sure", "network, ms", "size, MB", "right on unseen actors' speech")
-EMOTIONS_COLUMNS = ("emotion", *NAMES.values())
 
 
 class Networks:
-    """The model in every precision, each loaded when it is first asked for, and kept.
+    """The model in every precision that it has, each loaded when it is first asked for, and kept.
 
     Args:
         recognizer: the one that the page answers with.
@@ -45,8 +51,15 @@ class Networks:
         self._load = load
         self._lock = threading.Lock()
 
+    @property
+    def precisions(self) -> list[Precision]:
+        """Those that the model has, the page's own first."""
+        files = set(self.opened.files) if self.opened else set()
+        own = self.recognizer.info.precision
+        return [own, *(name for name in NAMES if name != own and set(MODEL_FILES[name]) <= files)]
+
     def get(self, precision: Precision) -> Recognizer:
-        """The recogniser of that precision; raises BundleError where the model has none that can be loaded."""
+        """The recogniser of that precision; raises BundleError where it can't be loaded."""
         with self._lock:
             if precision not in self._loaded:
                 self._loaded[precision] = self._load(precision)
@@ -60,34 +73,49 @@ class Networks:
 
     def accuracy(self, precision: Precision) -> float | None:
         """Share of spoken clips of unseen actors that it named rightly, as far as it was measured."""
-        share: float | None = self.recognizer.metrics.get("precisions", {}).get(precision, {}).get("speech")
-        return share
+        return figure(self.recognizer.metrics, "precisions", precision, "speech")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One precision's answer; `network_ms` is the median of `REPEATS` runs of the network on the clip."""
+    """One precision's answer.
+
+    Attributes:
+        precision: whose.
+        eight: name -> probability; empty without a voice.
+        network_ms: what the network took for the recording.
+    """
 
     precision: Precision
-    prediction: Prediction
+    eight: dict[str, float]
     network_ms: float
 
     def probabilities(self, merge: bool) -> dict[str, float]:
         """Of the eight emotions, or of five where the negative ones are merged; empty without a voice."""
-        return merge_negative(self.prediction.probabilities) if merge else self.prediction.probabilities
+        return merge_negative(self.eight) if merge else self.eight
 
 
 def judge(networks: Networks, path: str | None) -> list[Judged]:
-    """Judge a file in every precision, the page's own first. Raises gr.Error, see `told`."""
-    own = networks.recognizer.info.precision
+    """Judge a file in every precision, the page's own first; sound and features are the same for all.
+
+    Raises:
+        gr.Error: see `told`.
+    """
     with told():
-        sound = networks.recognizer.read(path)
-        found = []
-        for precision in sorted(NAMES, key=lambda name: name != own):
-            other = networks.get(precision)
-            runs = [other.predict(sound) for _ in range(REPEATS)]
-            found.append(Judged(precision, runs[0], statistics.median(run.timings.network_ms for run in runs)))
-        return found
+        sound = networks.recognizer.read(still_there(path))
+        parts = windows.stretches(sound.samples, networks.recognizer.config)
+        return [_judged(networks.get(precision), parts) for precision in networks.precisions]
+
+
+def _judged(recognizer: Recognizer, parts: Sequence[Stretch]) -> Judged:
+    times = []
+    for _ in range(REPEATS if len(parts) <= LONG else 1):
+        began = time.perf_counter()
+        judged = recognizer.judge(parts)
+        times.append(1000.0 * (time.perf_counter() - began))
+    answer = joined(judged)
+    eight = dict(zip(LABELS, answer.tolist(), strict=True)) if answer.size else {}
+    return Judged(recognizer.info.precision, eight, statistics.median(times))
 
 
 def agreement(found: Sequence[Judged], merge: bool) -> str:
@@ -122,13 +150,19 @@ def weights_table(networks: Networks, found: Sequence[Judged], merge: bool) -> l
 
 
 def emotions_table(found: Sequence[Judged], merge: bool) -> list[list[str]]:
-    """A row for each emotion: how probable, in per cent, each precision finds it."""
-    rows = {one.precision: one.probabilities(merge) for one in found}
-    labels = list(merge_negative(dict.fromkeys(LABELS, 0.0))) if merge else list(LABELS)
-    return [
-        [label, *(f"{100 * rows[precision][label]:.1f}" if rows[precision] else "" for precision in NAMES)]
-        for label in labels
-    ]
+    """A row for each emotion: how probable, in per cent, each precision finds it; none without a voice."""
+    rows = [one.probabilities(merge) for one in found]
+    return [[label, *(f"{100 * row[label]:.1f}" for row in rows)] for label in rows[0]]
+
+
+def view(networks: Networks, found: Sequence[Judged], merge: bool) -> tuple[str, str, str]:
+    """What is shown of the answers: a sentence and two tables; HTML."""
+    columns = ("emotion", *(NAMES[one.precision] for one in found))
+    return (
+        agreement(found, merge),
+        words.table("The weights", WEIGHTS_COLUMNS, weights_table(networks, found, merge)),
+        words.table("How probable each emotion is, in per cent", columns, emotions_table(found, merge)),
+    )
 
 
 def build(recording: gr.Audio, networks: Networks, model: dict[str, Any]) -> None:
@@ -150,41 +184,35 @@ def build(recording: gr.Audio, networks: Networks, model: dict[str, Any]) -> Non
     weights = gr.HTML(elem_id="weights")
     gr.Markdown(parity(networks.opened), elem_id="parity")
     emotions = gr.HTML(elem_id="emotions")
+    answers = gr.State([])
 
     def show(path: str | None, merge: bool) -> tuple[Any, ...]:
         try:
             found = judge(networks, path)
         except gr.Error as error:
-            return words.refusal(error.title, str(error.message)), "", ""
-        rows, parts = weights_table(networks, found, merge), emotions_table(found, merge)
-        return (
-            agreement(found, merge),
-            words.table("The weights", WEIGHTS_COLUMNS, rows),
-            words.table("How probable each emotion is, in per cent", EMOTIONS_COLUMNS, parts),
-        )
+            return words.refusal(error.title, str(error.message)), "", "", []
+        return *view(networks, found, merge), found
 
-    shared: dict[str, Any] = {
-        **model,
-        "inputs": [recording, merged],
-        "outputs": [said, weights, emotions],
-        "api_visibility": "private",
-        "show_progress_on": said,
-        "trigger_mode": "always_last",
-    }
-    gr.on([button.click, merged.input], show, **shared)
+    def show_again(found: list[Judged], merge: bool) -> tuple[Any, ...]:
+        return view(networks, found, merge) if found else (gr.skip(),) * 3
+
+    shared: dict[str, Any] = {"api_visibility": "private", "show_progress_on": said}
+    shown = [said, weights, emotions]
+    button.click(show, [recording, merged], [*shown, answers], trigger_mode="once", **model, **shared)
+    merged.input(show_again, [answers, merged], shown, trigger_mode="always_last", queue=False, **shared)
 
 
 def parity(opened: Bundle | None) -> str:
     """How far the precisions were from PyTorch when they were exported, in a sentence; Markdown."""
-    measured = opened.training.get("parity", {}) if opened else {}
-    said = [
-        f"{NAMES[precision]} {_points(measured[precision]['probability'])}"
-        for precision in NAMES
-        if precision in measured
-    ]
+    unmeasured = "How far they lie from the network in PyTorch was not measured."
+    try:
+        measured = opened.training["parity"] if opened else {}
+        said = [f"{NAMES[name]} {_points(float(measured[name]['probability']))}" for name in NAMES if name in measured]
+        clips = max(int(one["clips"]) for one in measured.values())
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # whatever a stranger's bundle holds
+        return unmeasured
     if not said:
-        return "How far they lie from the network in PyTorch was not measured."
-    clips = max(one["clips"] for one in measured.values())
+        return unmeasured
     return (
         f"Against the same network in PyTorch, on {clips} clips, no probability was further off than: "
         f"{', '.join(said)}."

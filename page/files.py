@@ -9,17 +9,18 @@ import gradio as gr
 
 from page import words
 from page.judging import scratch, told
+from page.tidy import needed
 from ser_core import records
 from ser_core.audio import SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ser_core.recognizer import Recognizer
     from ser_core.records import Record
 
 MOST = 100
-"""Files in one go: of a second each, seconds; of ten minutes each, minutes."""
+"""Files in one go."""
 ONE_AT_A_TIME: dict[str, Any] = {"concurrency_id": "files", "concurrency_limit": 1}
 """Whoever brings many files waits for others who do, and leaves the model's places to those who bring one."""
 COLUMNS = ("file", "seconds", "emotion", "how sure", "notes")
@@ -53,11 +54,16 @@ def build(recognizer: Recognizer) -> None:
         as_csv = gr.DownloadButton("Table (CSV)", interactive=False, size="sm", elem_id="files-csv")
         as_json = gr.DownloadButton("All answers (JSON)", interactive=False, size="sm", elem_id="files-json")
 
-    def show(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
-        found = judge_all(recognizer, paths or [], lambda done: progress(done, unit="files"))
+    def show(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
+        # Step by step: whoever presses Stop or leaves ends it between two files.
+        found: list[Record] = []
+        for record in judged(recognizer, paths or []):
+            found.append(record)
+            progress((len(found), len(paths or [])), unit="files")
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
         failed = sum(record.error is not None for record in found)
         sentence = f"<p>{len(found) - failed} of {len(found)} files judged.</p>"
-        return sentence, [row(record) for record in found], *(_download(found, kind) for kind in ("csv", "json"))
+        yield sentence, [row(record) for record in found], *(_download(found, kind) for kind in ("csv", "json"))
 
     shown = [said, table, as_csv, as_json]
     event = start.click(
@@ -66,15 +72,12 @@ def build(recognizer: Recognizer) -> None:
     stop.click(lambda: words.hint("Stopped. " + HINT), None, said, cancels=event, queue=False, api_visibility="private")
 
 
-def judge_all(
-    recognizer: Recognizer, paths: Sequence[str], progress: Callable[[tuple[int, int]], Any] = lambda _: None
-) -> list[Record]:
+def judged(recognizer: Recognizer, paths: Sequence[str]) -> Iterator[Record]:
     """Judge files one after the other; what can't be judged is recorded with the reason.
 
     Args:
         recognizer: answers.
         paths: of the files.
-        progress: told (done, of how many) before each.
 
     Raises:
         gr.Error: no file, more than `MOST`, or something unforeseen.
@@ -84,12 +87,11 @@ def judge_all(
     if len(paths) > MOST:
         message = f"{len(paths)} files are more than the {MOST} that are judged at once. Choose fewer."
         raise gr.Error(message, title="Too many", print_exception=False)
-    found = []
-    with told():
-        for index, path in enumerate(paths):
-            progress((index, len(paths)))
-            found.append(records.judge(recognizer, path, Path(path).name))
-    return found
+    for index, path in enumerate(paths):
+        needed(*paths[index:])  # however long those before them take
+        with told():
+            record = records.judge(recognizer, path, Path(path).name)
+        yield record
 
 
 def row(record: Record) -> list[Any]:

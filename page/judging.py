@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from page.tidy import DELETE_AFTER_S, needed
 from ser_core import plots, timeline
 from ser_core.errors import AudioTooLong, NoAudio, SerError, UnreadableAudio, UnsupportedAudio
 
@@ -49,11 +50,27 @@ def judge(recognizer: Recognizer, path: str | None) -> tuple[Answer, Prediction]
         gr.Error: see `told`.
     """
     with told():
-        sound, prediction = recognizer.listen(path)
+        sound, prediction = recognizer.listen(still_there(path))
         picture = plots.spectrogram(
             sound.samples, recognizer.config, prediction.sound, prediction.windows, over_time(prediction)
         )
         return Answer(prediction.probabilities, stored(picture), prediction.to_dict()), prediction
+
+
+def still_there(path: str | None) -> str | None:
+    """The same path, whose file is needed now and so not deleted for some minutes more.
+
+    Raises:
+        NoAudio: it was deleted already.
+    """
+    if path is not None:
+        needed(path)
+        if not Path(path).exists():
+            raise NoAudio(
+                f"The server has deleted this recording, as it does with each after {DELETE_AFTER_S // 60} minutes. "
+                "Choose it again."
+            )
+    return path
 
 
 def over_time(prediction: Prediction) -> tuple[Segment, ...]:

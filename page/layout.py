@@ -49,8 +49,8 @@ def build(
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("One recording", id="one"):
                 room = analyse.build(recognizer, clips, model)
-            with gr.Tab("Live", id="live"):
-                sessions = live.build(recognizer)
+            with gr.Tab("Live", id="live") as tab:
+                sessions = live.build(recognizer, tab)
             with gr.Tab("Many files", id="many"):
                 files.build(recognizer)
             if load is not None:

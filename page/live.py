@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-import numpy as np
-import numpy.typing as npt
 
 from page import words
 from page.judging import stored, told
-from ser_core import plots, timeline
+from ser_core import audio, plots, timeline
+from ser_core.errors import NoAudio
 from ser_core.stream import MAX_S, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from ser_core.prediction import Window
     from ser_core.recognizer import Recognizer
 
-Chunk = tuple[int, npt.NDArray[np.int16]]
-"""Hz, and samples of (n,) or (n, channels). Here at run time, where Gradio reads the types of its functions."""
-
 EVERY_S = 1.0
+"""Seconds between two pieces of sound, and at least so many between two views, however often pieces come."""
 MOST = 4
 """Visitors who are live at once; each takes about a tenth of a core."""
+PIECE_S, PIECE_BYTES = 30.0, 16 * 1024 * 1024
+"""The most that is taken as one piece of sound."""
+AFTER_S = 1.0
+"""For so long after Stop, pieces that were still on their way begin nothing anew."""
+PICTURES = 3
+"""Of each visitor's last ones are kept: the browser may still be fetching the last but one."""
 GONE_S = 10.0
 """After so long without a sound from a visitor the place is another's: a browser that left doesn't say so."""
 LOST_S = 1.5
@@ -37,24 +43,54 @@ HINT = (
     f"{MAX_S:.0f} seconds."
 )
 BUSY = f"All {MOST} places for live listening are taken. Keep on: yours begins when one is free; or record a clip."
-OVER = f"The {MAX_S:.0f} seconds are over. Press Stop, and Record to begin anew."
+LISTENING = "Listening."
+SLOW = "Listening, but this machine or the line is busy: some of the sound goes unheard."
+STOPPED = "Stopped; the sound is not kept."
+OVER = f"The {MAX_S:.0f} seconds are over; the sound is not kept. Press Record to begin anew."
 
+# On a tab that isn't shown at first, Gradio 6.31 forgets `stream_every`, and sends a piece each tenth of a second.
+_EVERY = f"() => ({{__type__: 'update', stream_every: {EVERY_S}}})"
 # The browser would go on recording, if only for itself.
 _STOP = "() => { document.querySelector('#live .stop-button')?.click(); return []; }"
 
 
 @dataclass
 class Session:
-    """One visitor's stream; `began` and `seen` are on the clock of its `Sessions`."""
+    """One visitor's stream.
+
+    Attributes:
+        stream: what was heard.
+        began: on the clock of its `Sessions`, in seconds.
+        seen: when its last piece of sound came.
+        shown: when it was viewed last.
+        pictures: paths of the last ones.
+        lock: held while the stream is used.
+    """
 
     stream: Stream
     began: float
     seen: float
+    shown: float = float("-inf")
+    pictures: deque[str] = field(default_factory=deque)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def lost_s(self) -> float:
         """Seconds that went by while it was on, and of which no sound came."""
-        return max(0.0, self.seen - self.began - self.stream.duration_s)
+        return 0.0 if self.stream.done else max(0.0, self.seen - self.began - self.stream.duration_s)
+
+    def is_due(self) -> bool:
+        """Whether it is time for another view, which is then taken as given."""
+        if self.seen - self.shown < EVERY_S - 0.05 and not self.stream.done:
+            return False
+        self.shown = self.seen
+        return True
+
+    def keep(self, picture: str) -> str:
+        """Remember a picture, and delete the oldest beyond `PICTURES`."""
+        self.pictures.append(picture)
+        while len(self.pictures) > PICTURES:
+            Path(self.pictures.popleft()).unlink(missing_ok=True)
+        return picture
 
 
 class Sessions:
@@ -67,56 +103,72 @@ class Sessions:
 
     def __init__(self, recognizer: Recognizer, clock: Callable[[], float] = time.monotonic) -> None:
         self._recognizer, self._clock = recognizer, clock
+        self._limits = replace(recognizer.limits, max_duration_s=PIECE_S, max_bytes=PIECE_BYTES)
         self._live: dict[str, Session] = {}
+        self._left: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def push(self, visitor: str, chunk: Chunk) -> Session | None:
-        """Take a piece of a visitor's sound; None where all places are taken.
+    def push(self, visitor: str, path: str) -> Session | None:
+        """Take a piece of a visitor's sound from its file, and delete that.
+
+        None where all places are taken, or the visitor has just left.
+
+        Pieces that a browser sent and Gradio dropped, as the one before was still on its way, are swept, see `tidy`.
 
         Raises:
-            UnsupportedAudio: see `Stream.push`.
+            AudioError: it can't be read, is too long, or doesn't fit the piece before.
         """
-        rate, samples = chunk
-        session = self._of(visitor, len(samples) / rate)
+        try:
+            piece = audio.read(path, sample_rate=None, limits=self._limits)
+        finally:
+            Path(path).unlink(missing_ok=True)
+        session = self._of(visitor, piece.duration_s)
         if session is not None:
             with session.lock:
-                session.stream.push(samples, rate)
+                session.stream.push(piece.samples, piece.sample_rate)
         return session
 
-    def _of(self, visitor: str, chunk_s: float) -> Session | None:
+    def _of(self, visitor: str, piece_s: float) -> Session | None:
         now = self._clock()
         with self._lock:
             self._live = {name: one for name, one in self._live.items() if now - one.seen < GONE_S}
+            self._left = {name: then for name, then in self._left.items() if now - then < AFTER_S}
             if visitor not in self._live:
-                if len(self._live) >= MOST:
+                if len(self._live) >= MOST or visitor in self._left:
                     return None
-                self._live[visitor] = Session(Stream(self._recognizer), now - chunk_s, now)
+                self._live[visitor] = Session(Stream(self._recognizer), now - piece_s, now)
             session = self._live[visitor]
             session.seen = now
             return session
+
+    def is_over(self, visitor: str) -> bool:
+        """Whether a visitor's stream has ended by itself."""
+        session = self._live.get(visitor)
+        return session is not None and session.stream.done
 
     def leave(self, visitor: str) -> Session | None:
         """Forget a visitor's sound; gives what there was, with its last windows judged."""
         with self._lock:
             session = self._live.pop(visitor, None)
+            self._left[visitor] = self._clock()
         if session is not None:
             with session.lock:
                 session.stream.finish()
         return session
 
 
-def build(recognizer: Recognizer) -> Sessions:
-    """Lay the tab out and wire it; gives who is live."""
+def build(recognizer: Recognizer, tab: gr.Tab) -> Sessions:
+    """Lay `tab` out and wire it; gives who is live."""
     sessions = Sessions(recognizer)
     with gr.Row():
         with gr.Column(min_width=320):
             microphone = gr.Audio(
                 sources=["microphone"],
                 streaming=True,
-                type="numpy",
+                type="filepath",
                 label="Live microphone",
                 buttons=[],
                 elem_id="live",
@@ -137,23 +189,29 @@ def build(recognizer: Recognizer) -> Sessions:
                 label="The last three seconds", show_heading=False, elem_id="live-chart", elem_classes="emotions"
             )
     over = gr.Checkbox(False, visible=False)
+    unchanged = [gr.skip()] * 5
 
-    def hear(chunk: Chunk | None, request: gr.Request) -> list[Any]:
-        if chunk is None or len(chunk[1]) == 0:
-            return [gr.skip()] * 5
+    def hear(path: str | None, request: gr.Request) -> list[Any]:
+        if path is None:
+            return unchanged
         with told():
-            session = sessions.push(_visitor(request), chunk)
+            try:
+                session = sessions.push(_visitor(request), path)
+            except NoAudio:  # the last piece may hold nothing
+                return unchanged
             if session is None:
-                return [words.hint(BUSY), "", None, None, False]
-            return view(session, recognizer)
+                return [words.hint(BUSY), "", None, None, False] if len(sessions) >= MOST else unchanged
+            return view(session, recognizer) if session.is_due() else unchanged
 
     def rest(request: gr.Request) -> list[Any]:
+        visitor = _visitor(request)
         with told():
-            session = sessions.leave(_visitor(request))
+            ended = sessions.is_over(visitor)
+            session = sessions.leave(visitor)
             if session is None or not session.stream.windows:
-                return [words.hint(HINT), gr.skip(), gr.skip(), gr.skip(), False]
+                return [words.hint(HINT), "", *unchanged[2:4], False]
             _, *shown, _ = view(session, recognizer)
-            return [words.hint("Stopped; the sound is forgotten."), *shown, False]
+            return [words.hint(OVER if ended else STOPPED), *shown, False]
 
     shown = [state, now, chart, picture, over]
     microphone.stream(
@@ -162,12 +220,14 @@ def build(recognizer: Recognizer) -> Sessions:
         shown,
         stream_every=EVERY_S,
         time_limit=round(MAX_S) + 5,
-        # The places are counted in `Sessions`, which can say so.
-        concurrency_limit=None,
+        # A stream holds one of Gradio's threads for as long as it goes on. A few more than there are places, who are
+        # told that these are taken.
+        concurrency_limit=MOST + 4,
         show_progress="hidden",
         api_visibility="private",
     )
     microphone.stop_recording(rest, None, shown, queue=False, api_visibility="private", show_progress="hidden")
+    tab.select(None, None, microphone, js=_EVERY, api_visibility="private")
     over.change(None, over, None, js=f"over => over ? ({_STOP})() : []", api_visibility="private")
     return sessions
 
@@ -181,10 +241,7 @@ def view(session: Session, recognizer: Recognizer) -> list[Any]:
     stream = session.stream
     with session.lock:
         windows, recent, elapsed_s, over = stream.windows, stream.recent, stream.duration_s, stream.done
-    said = OVER if over else f"Listening: {elapsed_s:.0f} of {MAX_S:.0f} seconds."
-    if (lost_s := session.lost_s()) > LOST_S:
-        said += f" The machine or the line is busy: {lost_s:.0f} seconds went unheard."
-    picture = plots.spectrogram(
+    drawn = plots.spectrogram(
         recent.samples,
         recognizer.config,
         windows=windows,
@@ -192,9 +249,16 @@ def view(session: Session, recognizer: Recognizer) -> list[Any]:
         start_s=recent.start_s,
     )
     alt_text = f"Spectrogram of the last {len(recent.samples) / recent.sample_rate:.0f} seconds"
+    picture = gr.Image(session.keep(stored(drawn)), alt_text=alt_text)
+    # What is announced changes seldom; the seconds are beside it.
+    lost_s = session.lost_s()
+    state = words.hint(OVER if over else SLOW if lost_s > LOST_S else LISTENING)
+    counted = f"{elapsed_s:.0f} of {MAX_S:.0f} seconds" + (f", {lost_s:.0f} unheard" if lost_s > LOST_S else "")
+    chart = windows[-1].probabilities if windows else None
+    return [state, f"<p>{_sentence(windows)}</p><p class='waiting'>{counted}</p>", chart, picture, over]
+
+
+def _sentence(windows: Sequence[Window]) -> str:
     if not windows:
-        return [words.hint(said), "", None, gr.Image(stored(picture), alt_text=alt_text), over]
-    latest = windows[-1]
-    sentence = "No voice just now." if latest.state == "no_speech" else words.nearest(latest)
-    image = gr.Image(stored(picture), alt_text=alt_text)
-    return [words.hint(said), f"<p>{sentence}</p>", latest.probabilities, image, over]
+        return "…"
+    return "No voice just now." if windows[-1].state == "no_speech" else words.nearest(windows[-1])

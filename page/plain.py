@@ -57,3 +57,11 @@ def harmless(value: Any, depth: int = 0) -> Any:
         return [harmless(entry, depth + 1) for entry in value[:MAX_ENTRIES]]
     entries = islice(value.items(), MAX_ENTRIES)
     return {plain(name): harmless(entry, depth + 1) for name, entry in entries}
+
+
+def figure(metrics: Any, *keys: str) -> float | None:
+    """The number under these keys, one in the other; None where there is none, whatever a stranger's file holds."""
+    found = metrics
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return float(found) if isinstance(found, float) and math.isfinite(found) else None

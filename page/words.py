@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from page.plain import plain
+from page.plain import figure, plain
 from ser_core.emotions import COLOURS
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def model_line(recognizer: Recognizer) -> str:
     line = (
         f"{plain(info.name)} v{plain(info.version)}, {plain(info.source)}. {info.precision.upper()}, run by OpenVINO."
     )
-    accuracy = recognizer.metrics.get("actor_independent", {}).get("speech", {}).get("accuracy")
-    if isinstance(accuracy, float):
+    accuracy = figure(recognizer.metrics, "actor_independent", "speech", "accuracy")
+    if accuracy is not None:
         line += f" On actors it had never heard it was right about {100 * accuracy:.0f} % of spoken clips."
     return f"{line} The example voices are synthetic (espeak-ng)."
 

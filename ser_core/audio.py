@@ -65,7 +65,9 @@ class Sound:
         return len(self.samples) / self.sample_rate
 
 
-def read(path: str | os.PathLike[str] | None, *, sample_rate: int = 16_000, limits: Limits | None = None) -> Sound:
+def read(
+    path: str | os.PathLike[str] | None, *, sample_rate: int | None = 16_000, limits: Limits | None = None
+) -> Sound:
     """Decode a file.
 
     A file that ends early or is damaged midway is answered for with the sound in front of the damage; only where there
@@ -74,7 +76,7 @@ def read(path: str | os.PathLike[str] | None, *, sample_rate: int = 16_000, limi
     Args:
         path: WAV (8, 16, 24, 32-bit, float), FLAC, OGG Vorbis and Opus, MP3, AIFF, M4A/AAC, WebM/Opus, or MP4 with
             sound, of which the first sound track is read. The content counts, not the name's ending.
-        sample_rate: Hz of the result.
+        sample_rate: Hz of the result; the file's own where None.
         limits: what is accepted; `Limits()` where None.
 
     Returns:
@@ -202,15 +204,16 @@ def _decode(
     opener: Callable[[io.FileIO], AbstractContextManager[Source]],
     file: io.FileIO,
     name: str,
-    sample_rate: int,
+    sample_rate: int | None,
     limits: Limits,
 ) -> Sound | None:
     with opener(file) as source:
         return _sound(source, name, sample_rate, limits)
 
 
-def _sound(source: Source, name: str, sample_rate: int, limits: Limits) -> Sound | None:
+def _sound(source: Source, name: str, sample_rate: int | None, limits: Limits) -> Sound | None:
     """Check, mix down and resample; None where the source ends without a sample."""
+    sample_rate = sample_rate or source.sample_rate
     _check_header(source, name, limits)
     mono = _mix_down(source, name, limits)
     if len(mono) == 0:

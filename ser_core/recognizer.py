@@ -65,6 +65,14 @@ def probabilities(logits: npt.NDArray[np.float32], temperature: float) -> npt.ND
     return result
 
 
+def joined(judged: Sequence[Window]) -> npt.NDArray[np.float64]:
+    """One answer from the windows of a recording, see `windows.join`: float64 (8,), or (0,) where none has a voice."""
+    voiced = [(window.probabilities, window.sound.duration_s) for window in judged if window.sound is not None]
+    if not voiced:
+        return np.zeros(0)
+    return windows.join(np.array([list(row.values()) for row, _ in voiced]), [sound_s for _, sound_s in voiced])
+
+
 class Recognizer:
     """Hears which of the eight emotions a voice acts. Made by `load`.
 
@@ -145,8 +153,8 @@ class Recognizer:
         features_ms = clock.lap()
         judged = self.judge(parts)
         network_ms = clock.lap()
-        voiced = [(window, window.sound) for window in judged if window.sound is not None]
-        whole = windows.hull([span for _, span in voiced]) if voiced else None
+        voiced = [window.sound for window in judged if window.sound is not None]
+        whole = windows.hull(voiced) if voiced else None
         best = max(parts, key=lambda part: (part.voice_s, part.sound_s))
         notes = quality.notes(
             sound.samples,
@@ -159,11 +167,7 @@ class Recognizer:
             config=self.config,
         )
         quality_ms = clock.lap()
-        joined = np.zeros(0)
-        if voiced:
-            rows = np.array([list(window.probabilities.values()) for window, _ in voiced])
-            joined = windows.join(rows, [span.duration_s for _, span in voiced])
-        state, label, confidence, answer = self._read_out(joined)
+        state, label, confidence, answer = self._read_out(joined(judged))
         answered = Prediction(
             state=state,
             label=label,

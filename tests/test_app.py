@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import soundfile
+from filelock import FileLock
 from gradio import networking
 from gradio.route_utils import delete_files_created_by_app
 from gradio_client import Client, handle_file
@@ -28,13 +29,13 @@ from tests.browser.driving import serving
 from tests.fakes import FAKE, free_port
 
 ROOT = Path(__file__).parent.parent
-SCHEMA = Path(__file__).parent / "golden" / "api_predict.json"
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`main` must not move the recordings of a page that runs in this very process."""
-    monkeypatch.setattr(tidy, "own_folder", lambda: tmp_path)
+    folder = tidy.Folder(tmp_path / "own", FileLock(tmp_path / "lock"))
+    monkeypatch.setattr(tidy.Folder, "make", lambda: folder)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,7 @@ def test_password_is_asked_for(clip: Path) -> None:
         assert httpx.get(f"{built.local_url}config").status_code == 401
         with pytest.raises(ValueError, match="Could not login"):
             Client(built.local_url, auth=("ann", "wrong"), verbose=False)
+        assert httpx.get(f"{built.local_url}gradio_api/mcp/schema").status_code == 404  # it would ask for none
         friend = Client(built.local_url, auth=("ann", "se:cret"), verbose=False)
         assert friend.predict(handle_file(clip), api_name="/predict")[0]["label"] == "angry"
     finally:

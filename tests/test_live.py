@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
 from page import live
 from ser_core import stream
+from ser_core.errors import AudioTooLong, UnreadableAudio
 from tests import bundles, sounds
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
 RATE = 16_000
+
+
+class Speak(Protocol):
+    """See the fixture."""
+
+    def __call__(self, visitor: str, seconds: float = 1.0, piece_s: float = 1.0) -> live.Session | None: ...
 
 
 class Clock:
@@ -37,54 +42,64 @@ def sessions(clock: Clock) -> live.Sessions:
     return live.Sessions(bundles.recognizer(config=bundles.ANY_SOUND), clock)
 
 
-def second() -> tuple[int, npt.NDArray[np.int16]]:
-    """A second of sound, as the browser sends it."""
-    return RATE, sounds.as_integers(sounds.tone(1.0), "int16")
+@pytest.fixture
+def speak(sessions: live.Sessions, clock: Clock, tmp_path: Path) -> Speak:
+    """Lets a visitor speak for whole seconds, in pieces as the browser sends them; gives the session."""
+    numbers = itertools.count()
+
+    def said(visitor: str, seconds: float = 1.0, piece_s: float = 1.0) -> live.Session | None:
+        session = None
+        for _ in range(round(seconds / piece_s)):
+            clock.now += piece_s
+            path = sounds.write(tmp_path, sounds.tone(piece_s), 16_000, stem=f"piece-{next(numbers)}")
+            session = sessions.push(visitor, str(path))
+            assert not path.exists()  # heard, and deleted
+        return session
+
+    return said
 
 
-def speak(sessions: live.Sessions, clock: Clock, visitor: str, seconds: int) -> live.Session | None:
-    session = None
-    for _ in range(seconds):
-        clock.now += 1.0
-        session = sessions.push(visitor, second())
-    return session
+def shown(session: live.Session) -> list[Any]:
+    return live.view(session, bundles.recognizer(config=bundles.ANY_SOUND))
 
 
-def test_the_first_window_comes_after_three_seconds(sessions: live.Sessions, clock: Clock) -> None:
-    session = speak(sessions, clock, "ann", 2)
+def test_the_first_window_comes_after_three_seconds(speak: Speak) -> None:
+    session = speak("ann", 2)
     assert session
     assert session.stream.windows == ()
-    session = speak(sessions, clock, "ann", 1)
+    session = speak("ann", 1)
     assert session
     assert [(window.start_s, window.end_s) for window in session.stream.windows] == [(0.0, 3.0)]
 
 
-def test_visitors_do_not_hear_each_other(sessions: live.Sessions, clock: Clock) -> None:
-    ann, bob = speak(sessions, clock, "ann", 4), speak(sessions, clock, "bob", 3)
+def test_visitors_do_not_hear_each_other(speak: Speak) -> None:
+    ann, bob = speak("ann", 4), speak("bob", 3)
     assert ann
     assert bob
     assert ann.stream is not bob.stream
     assert (ann.stream.duration_s, bob.stream.duration_s) == (4.0, 3.0)
 
 
-def test_who_comes_when_all_places_are_taken_waits_for_one(sessions: live.Sessions, clock: Clock) -> None:
+def test_who_comes_when_all_places_are_taken_waits_for_one(sessions: live.Sessions, speak: Speak) -> None:
     for visitor in range(live.MOST):
-        assert sessions.push(str(visitor), second()) is not None
-    assert sessions.push("late", second()) is None
+        assert speak(str(visitor)) is not None
+    assert speak("late") is None
     sessions.leave("0")
-    assert sessions.push("late", second()) is not None
+    assert speak("late") is not None
 
 
-def test_a_browser_that_went_away_gives_its_place_back(sessions: live.Sessions, clock: Clock) -> None:
+def test_a_browser_that_went_away_gives_its_place_back(sessions: live.Sessions, clock: Clock, speak: Speak) -> None:
     for visitor in range(live.MOST):
-        sessions.push(str(visitor), second())
+        speak(str(visitor))
     clock.now += live.GONE_S
-    assert sessions.push("late", second()) is not None
+    assert speak("late") is not None
     assert len(sessions) == 1
 
 
-def test_leaving_forgets_the_sound_and_leaving_twice_does_no_harm(sessions: live.Sessions, clock: Clock) -> None:
-    speak(sessions, clock, "ann", 6)
+def test_leaving_forgets_the_sound_and_leaving_twice_does_no_harm(
+    sessions: live.Sessions, clock: Clock, speak: Speak
+) -> None:
+    speak("ann", 6)
     left = sessions.leave("ann")
     assert left
     assert left.stream.done
@@ -93,37 +108,84 @@ def test_leaving_forgets_the_sound_and_leaving_twice_does_no_harm(sessions: live
     assert sessions.leave("ann") is None
 
 
-def test_what_is_kept_of_a_visitor_is_bounded(sessions: live.Sessions, clock: Clock) -> None:
-    session = speak(sessions, clock, "ann", 40)
+def test_what_is_kept_of_a_visitor_is_bounded(speak: Speak) -> None:
+    session = speak("ann", 40)
     assert session
     assert len(session.stream.recent.samples) <= 10 * RATE
     assert len(session.stream.windows) <= 13
 
 
-def test_it_ends_by_itself_and_says_so(sessions: live.Sessions, clock: Clock) -> None:
-    session = speak(sessions, clock, "ann", 125)
+def test_it_ends_by_itself_and_says_so(sessions: live.Sessions, speak: Speak) -> None:
+    session = speak("ann", 125)
     assert session
     assert session.stream.duration_s == stream.MAX_S
-    state, *_, over = live.view(session, bundles.recognizer(config=bundles.ANY_SOUND))
+    assert sessions.is_over("ann")
+    state, *_, over = shown(session)
     assert over is True
-    assert "are over" in state
+    assert "120 seconds are over" in state
+    assert session.lost_s() == 0.0
 
 
-def test_sound_that_did_not_come_is_told(sessions: live.Sessions, clock: Clock) -> None:
-    speak(sessions, clock, "ann", 4)
+def test_sound_that_did_not_come_is_told(clock: Clock, speak: Speak) -> None:
+    speak("ann", 4)
     clock.now += 5.0
-    session = speak(sessions, clock, "ann", 1)
+    session = speak("ann", 1)
     assert session
     assert session.lost_s() == pytest.approx(5.0)
-    said = live.view(session, bundles.recognizer(config=bundles.ANY_SOUND))[0]
-    assert "5 seconds went unheard" in said
+    state, sentence, *_ = shown(session)
+    assert "goes unheard" in state
+    assert "5 unheard" in sentence
 
 
-def test_a_steady_stream_is_not_called_busy(sessions: live.Sessions, clock: Clock) -> None:
-    session = speak(sessions, clock, "ann", 8)
+def test_a_steady_stream_is_not_called_busy(speak: Speak) -> None:
+    session = speak("ann", 8)
     assert session
-    said, _, chart, _, over = live.view(session, bundles.recognizer(config=bundles.ANY_SOUND))
-    assert "Listening: 8 of 120 seconds." in said
-    assert "busy" not in said
+    state, sentence, chart, _, over = shown(session)
+    assert "Listening." in state
+    assert "busy" not in state
+    assert "8 of 120 seconds" in sentence
     assert chart == session.stream.windows[-1].probabilities
     assert over is False
+
+
+def test_pieces_of_a_tenth_of_a_second_give_a_view_a_second(speak: Speak) -> None:
+    due, session = [], None
+    for _ in range(50):
+        session = speak("ann", 0.1, piece_s=0.1)
+        assert session
+        due.append(session.is_due())
+    assert 5 <= sum(due) <= 6
+    assert session
+    assert session.stream.duration_s == pytest.approx(5.0)
+
+
+def test_of_the_pictures_only_the_last_ones_are_kept(speak: Speak) -> None:
+    session = speak("ann", 4)
+    assert session
+    paths = [Path(shown(session)[3].value["path"]) for _ in range(5)]
+    assert [path.exists() for path in paths] == [False, False, True, True, True]
+
+
+def test_what_is_no_sound_is_refused_and_deleted(sessions: live.Sessions, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.wav"
+    junk.write_bytes(b"no sound, only words. " * 100)
+    with pytest.raises(UnreadableAudio):
+        sessions.push("ann", str(junk))
+    assert not junk.exists()
+
+
+def test_a_piece_can_not_be_an_hour_s_sound(sessions: live.Sessions, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.flac"
+    path.write_bytes(sounds.silent_flac(hours=1.0))
+    with pytest.raises(AudioTooLong):
+        sessions.push("ann", str(path))
+    assert len(sessions) == 0
+
+
+def test_a_piece_that_comes_after_stop_begins_nothing(sessions: live.Sessions, clock: Clock, speak: Speak) -> None:
+    speak("ann", 4)
+    sessions.leave("ann")
+    assert speak("ann", 0.1, piece_s=0.1) is None
+    assert len(sessions) == 0
+    clock.now += live.AFTER_S
+    assert speak("ann") is not None

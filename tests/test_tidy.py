@@ -7,14 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from page import tidy
+from page.tidy import Folder
+from tests.browser.driving import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)
@@ -30,34 +33,61 @@ def old(path: Path, seconds: float = 1_000.0) -> Path:
     return path
 
 
-def test_the_folder_is_this_process_s_own_and_told_to_gradio(base: Path) -> None:
-    folder = tidy.own_folder()
-    assert folder.parent == base
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert os.environ[tidy.VARIABLE] == str(folder)
+@pytest.fixture
+def folder() -> Iterator[Folder]:
+    made = Folder.make()
+    yield made
+    made.delete()
 
 
-def test_by_default_it_lies_in_a_folder_of_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_this_page_s_own_and_told_to_gradio(base: Path, folder: Folder) -> None:
+    assert folder.path.parent == base
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert os.environ[tidy.VARIABLE] == str(folder.path)
+
+
+def test_by_default_it_lies_where_temporary_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(tidy.VARIABLE)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    folder = tidy.own_folder()
-    assert folder.parent.parent == tmp_path
-    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    made = Folder.make()
+    assert made.path.parent == tmp_path
+    made.delete()
+    assert not made.path.exists()
 
 
-def test_what_a_killed_page_left_behind_is_deleted_and_a_running_one_s_is_not(base: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left = old(base / f"page-{ended.pid}" / "upload" / "voice.wav")
-    reused = old(base / f"page-{os.getpid()}" / "voice.wav")  # by a process that had this one's number
-    others = old(base / f"page-{os.getppid()}" / "voice.wav")
-    foreign = old(base / "another" / "voice.wav")
-    tidy.own_folder()
+KILLED = "import os; from page.tidy import Folder; print(Folder.make().path, flush=True); os.kill(os.getpid(), 9)"
+
+
+def test_what_a_killed_page_left_behind_is_deleted_by_the_next_start(base: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, capture_output=True, text=True, check=False)
+    left = Path(done.stdout.strip())
+    assert left.parent == base
+    (left / "voice.wav").write_bytes(b"voice")
+    Folder.make().delete()
     assert not left.exists()
-    assert not left.parent.parent.exists()
-    assert not reused.exists()
-    assert others.exists()
-    assert foreign.exists()
+
+
+def test_a_running_page_s_folder_and_what_is_no_page_s_are_left_alone(base: Path, folder: Folder) -> None:
+    others = [
+        old(folder.path / "voice.wav"),
+        old(base / "emotion-page-scans" / "thesis.doc"),
+        old(base / "page-20240101123456" / "voice.wav"),
+    ]
+    target = base / "elsewhere"
+    old(target / tidy.LOCK)
+    (base / "emotion-page-link").symlink_to(target, target_is_directory=True)
+    os.environ[tidy.VARIABLE] = str(base)
+    second = Folder.make()
+    assert all(path.exists() for path in (*others, target / tidy.LOCK))
+    assert second.path != folder.path
+    second.delete()
+
+
+def test_a_file_that_is_still_needed_is_not_old(base: Path) -> None:
+    path = old(base / "voice.wav")
+    tidy.needed(str(path), str(base / "gone.wav"))
+    tidy.sweep(base, 300.0)
+    assert path.exists()
 
 
 def test_only_what_is_old_is_swept_and_never_what_is_to_stay(base: Path) -> None:
@@ -85,7 +115,7 @@ def test_a_link_is_deleted_and_not_what_it_points_to(base: Path, tmp_path_factor
 def test_sweeping_goes_on_until_the_page_ends(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tidy, "DELETE_EVERY_S", 0.05)
     runs = [True]
-    thread = tidy.sweep_regularly(base, set, lambda: runs[0], tick_s=0.01)
+    thread = tidy.sweep_regularly(base, set(), lambda: runs[0], tick_s=0.01)
     for name in ("one", "two"):
         path = old(base / name)
         deadline = time.monotonic() + 10.0

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
+OF_GRADIO = {"Another request was made to initiate an encoding."}
+"""What Gradio 6.31's recorder throws when Record is pressed a second time; it records all the same."""
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if chromium() is None:
@@ -45,4 +49,4 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
     opened.locator("#judge").wait_for()
     yield opened
     context.close()
-    assert errors == []
+    assert [error for error in errors if error not in OF_GRADIO] == []

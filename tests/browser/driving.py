@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import numpy as np
+import soundfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,3 +107,11 @@ def launched(kind: BrowserType, *, microphone: bool = True) -> Browser:
         f"--use-file-for-fake-audio-capture={SPOKEN}",
     ]
     return kind.launch(executable_path=chromium(), args=flags)
+
+
+def long_recording(folder: Path) -> Path:
+    """The synthetic voices one after the other, some eleven seconds, in a file of `folder`."""
+    parts = [soundfile.read(path) for path in sorted(SPOKEN.parent.glob("*.wav"))]
+    path = folder / "voices.wav"
+    soundfile.write(path, np.concatenate([samples for samples, _ in parts]), parts[0][1])
+    return path

@@ -13,10 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import soundfile
-
-from tests.browser.driving import ROOT, browsing, serving
+from tests.browser.driving import ROOT, browsing, long_recording, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,14 +42,6 @@ def answered(page: Page, recording: Path) -> None:
     page.locator("#spectrogram img").wait_for()
     page.mouse.move(0, 0)
     page.wait_for_timeout(2_000)  # the recorder's waveform and the curves
-
-
-def long_recording(folder: Path) -> Path:
-    """The synthetic voices one after the other."""
-    parts = [soundfile.read(path) for path in sorted((ROOT / "assets" / "examples").glob("*.wav"))]
-    path = folder / "voices.wav"
-    soundfile.write(path, np.concatenate([samples for samples, _ in parts]), parts[0][1])
-    return path
 
 
 def tabs(page: Page, folder: Path, name: str) -> None:

@@ -14,9 +14,11 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser import driving
 from tests.browser.bare import CLIPS
+from tests.browser.driving import long_recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -48,14 +50,21 @@ def findings(page: Page) -> dict[Finding, str]:
     return found
 
 
-def walk(page: Page, ours: bool) -> dict[Finding, str]:
-    """Every tab of a page, empty and with answers."""
+def walk(page: Page, ours: bool, recording: Path) -> dict[Finding, str]:
+    """Every tab of a page, empty, with a refusal, and with answers; the recording is long enough for a timeline."""
     page.get_by_role("tab").first.wait_for()
     page.wait_for_timeout(800)
     found = findings(page)
-    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(CLIPS[0])
+    if ours:
+        page.locator("#judge").click()
+        page.locator("#answer .refused").wait_for()
+        found |= findings(page)
+    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(recording)
     page.locator("#chart .confidence-set").nth(7).wait_for(timeout=30_000)
     page.locator("#spectrogram img").wait_for()
+    if ours:
+        page.locator("#segments td").first.wait_for()
+        page.locator("#curves svg").wait_for()
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(500)
@@ -69,6 +78,11 @@ def walk(page: Page, ours: bool) -> dict[Finding, str]:
 
 
 def answered(page: Page, tab: str) -> None:
+    if tab == "Live":
+        page.locator("#live").get_by_role("button", name="Record", exact=True).click()
+        page.locator("#live-chart .confidence-set").first.wait_for(timeout=30_000)
+        page.locator("#live").get_by_role("button", name="Stop", exact=True).click()
+        page.get_by_text("Stopped; the sound is not kept.").wait_for(timeout=15_000)
     if tab == "Many files":
         page.locator("#judge-all").click()
         page.get_by_text("2 of 2 files judged.").wait_for(timeout=30_000)
@@ -87,7 +101,7 @@ def bare(browser: Browser) -> Iterator[set[Finding]]:
     with driving.serving(program=("-m", "tests.browser.bare")) as url:
         page = browser.new_page()
         page.goto(url)
-        yield set(walk(page, ours=False))
+        yield set(walk(page, False, CLIPS[0]))
         page.close()
 
 
@@ -98,14 +112,14 @@ def test_what_gradio_itself_breaks_is_what_is_listed(bare: set[Finding]) -> None
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
 def test_nothing_is_serious_but_what_gradio_itself_breaks(
-    browser: Browser, url: str, bare: set[Finding], width: int, scheme: Literal["light", "dark"]
+    browser: Browser, url: str, bare: set[Finding], width: int, scheme: Literal["light", "dark"], tmp_path: Path
 ) -> None:
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, permissions=["microphone"]
     )
     page = context.new_page()
     page.goto(url)
-    found = walk(page, ours=True)
+    found = walk(page, True, long_recording(tmp_path))
     context.close()
     own: dict[Any, str] = {finding: node for finding, node in found.items() if finding not in bare}
     assert own == {}

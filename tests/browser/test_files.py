@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,3 +56,22 @@ def test_no_files_is_told(page: Page) -> None:
     page.get_by_role("tab", name="Many files").click()
     page.locator("#judge-all").click()
     page.get_by_text("Choose some sound files first.").wait_for()
+
+
+def test_stopping_ends_it(page: Page, tmp_path: Path) -> None:
+    many = []
+    for number in range(60):
+        path = tmp_path / f"voice-{number:02}.wav"
+        path.write_bytes(CLIPS[0].read_bytes())
+        many.append(path)
+    judge_all(page, many)
+    page.locator("#files-said").get_by_text(re.compile(r"\d/60")).wait_for()
+    page.locator("#stop-all").click()
+    said = page.locator("#files-said").get_by_text("Stopped.")
+    said.wait_for()
+    page.wait_for_timeout(3_000)
+    assert said.is_visible()
+    assert "voice-00.wav" not in page.locator("#files-table").inner_text()
+    # And the place is free for others at once.
+    page.locator("#judge-all").click()
+    page.locator("#files-said").get_by_text("60 of 60 files judged.").wait_for(timeout=60_000)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ser_core.emotions import LABELS
 from tests import sounds
-from tests.browser.driving import ROOT, launched
+from tests.browser.driving import ROOT, launched, long_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,14 +54,6 @@ COUNT_REQUESTS = """
   const devices = navigator.mediaDevices, ask = devices.getUserMedia.bind(devices);
   window.asked = 0;
   devices.getUserMedia = wanted => { window.asked += 1; return ask(wanted); };"""
-
-
-def long_recording(folder: Path) -> Path:
-    """The synthetic voices one after the other, some twelve seconds."""
-    parts = [soundfile.read(path) for path in sorted(CLIP.parent.glob("*.wav"))]
-    path = folder / "long.wav"
-    soundfile.write(path, np.concatenate([samples for samples, _ in parts]), parts[0][1])
-    return path
 
 
 def hovered(page: Page) -> str:
