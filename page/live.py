@@ -62,6 +62,7 @@ class Session:
         stream: what was heard.
         began: on the clock of its `Sessions`, in seconds.
         seen: when its last piece of sound came.
+        heard: when that was judged.
         shown: when it was viewed last.
         pictures: paths of the last ones.
         lock: held while the stream is used.
@@ -70,6 +71,7 @@ class Session:
     stream: Stream
     began: float
     seen: float
+    heard: float
     shown: float = float("-inf")
     pictures: deque[str] = field(default_factory=deque)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -129,19 +131,20 @@ class Sessions:
         if session is not None:
             with session.lock:
                 session.stream.push(piece.samples, piece.sample_rate)
+                session.heard = self._clock()
         return session
 
     def _of(self, visitor: str, piece_s: float) -> Session | None:
         now = self._clock()
         with self._lock:
-            self._live = {name: one for name, one in self._live.items() if now - one.seen < GONE_S}
+            self._live = {name: one for name, one in self._live.items() if now - one.heard < GONE_S}
             self._left = {name: then for name, then in self._left.items() if now - then < AFTER_S}
             if visitor not in self._live:
                 if len(self._live) >= MOST or visitor in self._left:
                     return None
-                self._live[visitor] = Session(Stream(self._recognizer), now - piece_s, now)
+                self._live[visitor] = Session(Stream(self._recognizer), now - piece_s, now, now)
             session = self._live[visitor]
-            session.seen = now
+            session.seen = session.heard = now
             return session
 
     def is_over(self, visitor: str) -> bool:

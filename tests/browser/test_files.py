@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from page import files
 from ser_core.emotions import LABELS
-from tests.browser.driving import ROOT
+from tests.browser.driving import ROOT, long_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +23,10 @@ pytestmark = pytest.mark.browser
 CLIPS = sorted((ROOT / "assets" / "examples").glob("*.wav"))
 
 
-def judge_all(page: Page, files: list[Path]) -> None:
+def judge_all(page: Page, paths: list[Path]) -> None:
     page.get_by_role("tab", name="Many files").click()
-    page.locator("#files input[type=file]").set_input_files(files)
-    page.locator("#files").get_by_text(files[-1].stem).first.wait_for()
+    page.locator("#files input[type=file]").set_input_files(paths)
+    page.locator("#files").get_by_text(paths[-1].stem).first.wait_for()
     page.locator("#judge-all").click()
 
 
@@ -58,20 +59,21 @@ def test_no_files_is_told(page: Page) -> None:
     page.get_by_text("Choose some sound files first.").wait_for()
 
 
-def test_stopping_ends_it(page: Page, tmp_path: Path) -> None:
+def test_stopping_ends_it_and_gives_the_place_to_others(page: Page, tmp_path: Path) -> None:
+    recording = long_recording(tmp_path).read_bytes()
     many = []
-    for number in range(60):
+    for number in range(files.MOST):
         path = tmp_path / f"voice-{number:02}.wav"
-        path.write_bytes(CLIPS[0].read_bytes())
+        path.write_bytes(recording)
         many.append(path)
     judge_all(page, many)
-    page.locator("#files-said").get_by_text(re.compile(r"\d/60")).wait_for()
-    page.locator("#stop-all").click()
-    said = page.locator("#files-said").get_by_text("Stopped.")
-    said.wait_for()
-    page.wait_for_timeout(3_000)
-    assert said.is_visible()
-    assert "voice-00.wav" not in page.locator("#files-table").inner_text()
-    # And the place is free for others at once.
-    page.locator("#judge-all").click()
-    page.locator("#files-said").get_by_text("60 of 60 files judged.").wait_for(timeout=60_000)
+    for _ in range(2):
+        # Early, of a work of many seconds.
+        page.locator("#files-said").get_by_text(re.compile(rf"\b[1-9]/{files.MOST}")).wait_for()
+        page.locator("#stop-all").click()
+        said = page.locator("#files-said").get_by_text("Stopped.")
+        said.wait_for()
+        page.wait_for_timeout(2_000)
+        assert said.is_visible()
+        assert "voice-00.wav" not in page.locator("#files-table").inner_text()
+        page.locator("#judge-all").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 ANSWER = re.compile(r"(Sounds|Not sure: perhaps) \w+ \(\d+\s%\)")
+
+
+def warm(page: Page) -> None:
+    """Wait until the server has warmed up, which slows its first answers."""
+    page.get_by_role("button", name="plain", exact=True).click()
+    page.locator("#chart .confidence-set").nth(7).wait_for(timeout=60_000)
 
 
 def start(page: Page) -> None:
@@ -34,8 +41,7 @@ def counted(page: Page, seconds: str) -> None:
 
 
 def test_the_answer_follows_the_voice_and_stopping_forgets_it(page: Page) -> None:
-    page.get_by_role("button", name="plain", exact=True).click()  # until it answers, it warms up
-    page.locator("#chart .confidence-set").nth(7).wait_for(timeout=30_000)
+    warm(page)
     start(page)
     state, now = page.locator("#live-state"), page.locator("#live-now")
     state.get_by_text("Listening").wait_for(timeout=30_000)
@@ -48,11 +54,13 @@ def test_the_answer_follows_the_voice_and_stopping_forgets_it(page: Page) -> Non
         sent += request.url.endswith("/upload") or "/upload?" in request.url
 
     page.on("request", count)
+    began = time.monotonic()
     for _ in range(50):
         page.wait_for_timeout(100)
         seen.add(page.locator("#live-picture img").get_attribute("src"))
-    assert 4 <= len(seen) <= 7  # in five seconds
-    assert sent < 12
+    seconds = time.monotonic() - began
+    assert 3 <= len(seen) <= seconds + 2
+    assert sent <= 1.5 * seconds + 2
     stop(page)
     page.get_by_text("Stopped; the sound is not kept.").wait_for(timeout=15_000)
     assert ANSWER.search(now.inner_text())
@@ -90,8 +98,9 @@ def test_it_ends_by_itself_and_keeps_no_sound(browser: Browser, tmp_path: Path) 
         page.goto(url)
         page.locator("#judge").wait_for()
         examples = sounds_in(tmp_path)
+        warm(page)
         start(page)
-        page.get_by_text("The 5 seconds are over; the sound is not kept.").wait_for(timeout=40_000)
+        page.get_by_text("The 5 seconds are over; the sound is not kept.").wait_for(timeout=60_000)
         page.locator("#live").get_by_role("button", name="Record", exact=True).wait_for(timeout=15_000)
         page.wait_for_timeout(2_000)  # pieces that were on their way
         page.get_by_text("The 5 seconds are over; the sound is not kept.").wait_for()
