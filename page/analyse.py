@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("plain", "slow and low", "fast and high", "loud and lively", "quiet and flat")
 SEGMENT_COLUMNS = ("from, s", "to, s", "emotion", "how sure")
+LISTENED = (
+    "The white line rises where the networks listened most. Below a longer recording, a strip shows which emotion was "
+    "heard when: faint where they aren't sure."
+)
 TAKE = """**Take it along.** The files are made in your browser; nothing stays here. Programs can ask, too, from Python,
 JavaScript, a shell or an assistant that speaks MCP: *Use via API or MCP*, at the foot of the page, shows how."""
 
@@ -85,7 +89,7 @@ def build(recognizer: Recognizer, clips: Examples | None, model: dict[str, Any])
                 elem_id="spectrogram",
                 elem_classes="picture",
             )
-            gr.Markdown("The white line rises where the networks listened most.", elem_id="listened")
+            gr.Markdown(LISTENED, elem_id="listened")
         with gr.Column(min_width=320, elem_id="take"):
             gr.Markdown(TAKE)
             saves = save.row()
