@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from page import save, words
+from page import look, save, words
 from page.judging import judge, over_time
 from page.look import ASSETS
 from ser_core import plots, timeline
@@ -75,7 +75,7 @@ def build(recognizer: Recognizer, clips: Examples | None, model: dict[str, Any])
                 offered.append(_offer(recording, clips.clips, credit, "actors"))
             button = gr.Button("Judge it", variant="primary", elem_id="judge")
         with gr.Column(min_width=320):
-            sentence = gr.HTML(words.INVITATION, html_template=words.ANNOUNCED, elem_id="answer", elem_classes="said")
+            sentence = look.announced(words.hint(words.INVITATION), "answer")
             chart = gr.Label(
                 label="How probable each emotion is", show_heading=False, elem_id="chart", elem_classes="emotions"
             )
@@ -97,7 +97,7 @@ def build(recognizer: Recognizer, clips: Examples | None, model: dict[str, Any])
                 details = gr.JSON(show_label=False, label="The whole answer", max_height=320)
             save.wire(saves, details)
     with gr.Column(visible=False, elem_id="over-time") as course:
-        summary = gr.HTML(html_template=words.ANNOUNCED, elem_id="shares", elem_classes="said")
+        summary = look.announced("", "shares")
         curves = gr.LinePlot(
             x="seconds",
             y="probability",
@@ -148,7 +148,7 @@ def build(recognizer: Recognizer, clips: Examples | None, model: dict[str, Any])
     upload.upload(show_upload, upload, **shared)
     for one in offered:
         one.load_input_event.then(show, recording, **shared)
-    recording.clear(lambda: empty(words.INVITATION), None, shown, queue=False, api_visibility="private")
+    recording.clear(lambda: empty(words.hint(words.INVITATION)), None, shown, queue=False, api_visibility="private")
     return Room(recording, chart, spectrogram, details)
 
 

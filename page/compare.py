@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from page import words
+from page import look, words
 from page.judging import still_there, told
 from page.plain import figure
 from ser_core import windows
-from ser_core.bundle import MODEL_FILES
 from ser_core.emotions import LABELS, merge_negative
 from ser_core.recognizer import joined
+from ser_core.tables import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,9 +54,8 @@ class Networks:
     @property
     def precisions(self) -> list[Precision]:
         """Those that the model has, the page's own first."""
-        files = set(self.opened.files) if self.opened else set()
         own = self.recognizer.info.precision
-        return [own, *(name for name in NAMES if name != own and set(MODEL_FILES[name]) <= files)]
+        return [own, *(name for name in NAMES if name != own and self.opened and self.opened.has(name))]
 
     def get(self, precision: Precision) -> Recognizer:
         """The recogniser of that precision; raises BundleError where it can't be loaded."""
@@ -67,9 +66,7 @@ class Networks:
 
     def megabytes(self, precision: Precision) -> float | None:
         """Size of its weights with their graph, in 10^6 bytes."""
-        if self.opened is None:
-            return None
-        return sum(self.opened.files[name].size for name in MODEL_FILES[precision]) / 1e6
+        return None if self.opened is None else self.opened.size_of(precision) / 1e6
 
     def accuracy(self, precision: Precision) -> float | None:
         """Share of spoken clips of unseen actors that it named rightly, as far as it was measured."""
@@ -140,10 +137,10 @@ def weights_table(networks: Networks, found: Sequence[Judged], merge: bool) -> l
             [
                 NAMES[one.precision],
                 top,
-                f"{100 * row[top]:.1f} %" if row else "",
+                percent(row[top]) if row else "",
                 f"{one.network_ms:.1f}",
                 "" if size is None else f"{size:.1f}",
-                "not measured" if accuracy is None else f"{100 * accuracy:.1f} %",
+                "not measured" if accuracy is None else percent(accuracy),
             ]
         )
     return table
@@ -180,7 +177,7 @@ def build(recording: gr.Audio, networks: Networks, model: dict[str, Any]) -> Non
             info="The reading in five classes of the project of 2020.",
             elem_id="merged",
         )
-    said = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="compare-said", elem_classes="said")
+    said = look.announced(words.hint(HINT), "compare-said")
     weights = gr.HTML(elem_id="weights")
     gr.Markdown(parity(networks.opened), elem_id="parity")
     emotions = gr.HTML(elem_id="emotions")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from page import words
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,13 +27,9 @@ def table(matrix: Sequence[Sequence[int]], labels: Sequence[str], clips: str) ->
         ValueError: the matrix isn't as long as the labels.
         TypeError: it holds something other than numbers.
     """
-    heads = "".join(f'<th scope="col">{label}</th>' for label in labels)
     rows = "".join(_row(counts, label, len(labels)) for counts, label in zip(matrix, labels, strict=True))
-    return (
-        f'<div class="scrolls" role="region" aria-label="Confusion matrix of {clips}" tabindex="0">'
-        f'<table class="confusion"><caption>{clips.capitalize()}, % of each row</caption>'
-        f'<thead><tr><th scope="col">acted</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    name, caption = f"Confusion matrix of {clips}", f"{clips.capitalize()}, % of each row"
+    return words.boxed("confusion", name, caption, ["acted", *labels], rows)
 
 
 def _row(counts: Sequence[int], label: str, columns: int) -> str:

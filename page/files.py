@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from page import words
+from page import look, words
 from page.judging import scratch, told
 from page.tidy import needed
 from ser_core import records
 from ser_core.audio import SUFFIXES
+from ser_core.tables import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +40,7 @@ def build(recognizer: Recognizer) -> None:
     with gr.Row():
         start = gr.Button("Judge them all", variant="primary", elem_id="judge-all")
         stop = gr.Button("Stop", elem_id="stop-all")
-    said = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="files-said", elem_classes="said")
+    said = look.announced(words.hint(HINT), "files-said")
     table = gr.Dataframe(
         headers=list(COLUMNS),
         datatype=["str", "number", "str", "str", "str"],
@@ -99,7 +100,7 @@ def row(record: Record) -> list[Any]:
     answer = record.prediction
     if answer is None:
         return [record.source, None, "not judged", "", record.error]
-    sure = "" if answer.confidence is None else f"{100 * answer.confidence:.0f} %"
+    sure = "" if answer.confidence is None else percent(answer.confidence, 0)
     notes = " ".join(note.message for note in answer.notes)
     return [record.source, round(answer.duration_s, 2), words.named(answer.state, answer.label), sure, notes]
 

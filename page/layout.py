@@ -62,7 +62,7 @@ def build(
         api.build(recognizer, room, model)
 
         def forget(request: gr.Request) -> None:
-            sessions.leave(str(request.session_hash))
+            sessions.leave(live.visitor(request))
 
         page.unload(forget)
     page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from page import words
+from page import look, words
 from page.judging import stored, told
 from ser_core import audio, plots, timeline
 from ser_core.errors import NoAudio
@@ -138,7 +138,7 @@ class Sessions:
         now = self._clock()
         with self._lock:
             self._live = {name: one for name, one in self._live.items() if now - one.heard < GONE_S}
-            self._left = {name: then for name, then in self._left.items() if now - then < AFTER_S}
+            self._forget_who_left(now)
             if visitor not in self._live:
                 if len(self._live) >= MOST or visitor in self._left:
                     return None
@@ -146,6 +146,9 @@ class Sessions:
             session = self._live[visitor]
             session.seen = session.heard = now
             return session
+
+    def _forget_who_left(self, now: float) -> None:
+        self._left = {name: then for name, then in self._left.items() if now - then < AFTER_S}
 
     def is_over(self, visitor: str) -> bool:
         """Whether a visitor's stream has ended by itself."""
@@ -156,7 +159,10 @@ class Sessions:
         """Forget a visitor's sound; gives what there was, with its last windows judged."""
         with self._lock:
             session = self._live.pop(visitor, None)
-            self._left[visitor] = self._clock()
+            now = self._clock()
+            # Here, too: whoever closes the page leaves, if they were live or not.
+            self._forget_who_left(now)
+            self._left[visitor] = now
         if session is not None:
             with session.lock:
                 session.stream.finish()
@@ -176,7 +182,7 @@ def build(recognizer: Recognizer, tab: gr.Tab) -> Sessions:
                 buttons=[],
                 elem_id="live",
             )
-            state = gr.HTML(words.hint(HINT), html_template=words.ANNOUNCED, elem_id="live-state", elem_classes="said")
+            state = look.announced(words.hint(HINT), "live-state")
             # Not announced: a screen reader would never come to an end.
             now = gr.HTML("", elem_id="live-now", elem_classes="said")
             picture = gr.Image(
@@ -199,7 +205,7 @@ def build(recognizer: Recognizer, tab: gr.Tab) -> Sessions:
             return unchanged
         with told():
             try:
-                session = sessions.push(_visitor(request), path)
+                session = sessions.push(visitor(request), path)
             except NoAudio:  # the last piece may hold nothing
                 return unchanged
             if session is None:
@@ -207,10 +213,9 @@ def build(recognizer: Recognizer, tab: gr.Tab) -> Sessions:
             return view(session, recognizer) if session.is_due() else unchanged
 
     def rest(request: gr.Request) -> list[Any]:
-        visitor = _visitor(request)
         with told():
-            ended = sessions.is_over(visitor)
-            session = sessions.leave(visitor)
+            ended = sessions.is_over(visitor(request))
+            session = sessions.leave(visitor(request))
             if session is None or not session.stream.windows:
                 return [words.hint(HINT), "", *unchanged[2:4], False]
             _, *shown, _ = view(session, recognizer)
@@ -235,7 +240,8 @@ def build(recognizer: Recognizer, tab: gr.Tab) -> Sessions:
     return sessions
 
 
-def _visitor(request: gr.Request) -> str:
+def visitor(request: gr.Request) -> str:
+    """Whose request it is, by what `Sessions` tells them apart."""
     return str(request.session_hash)
 
 

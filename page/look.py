@@ -25,6 +25,15 @@ def head() -> str:
     return _HEAD.format(script=(ASSETS / "microphone.js").read_text(encoding="utf-8"))
 
 
+# A screen reader speaks what changes inside; the element itself must stay, so it belongs to the template.
+_ANNOUNCED = '<div role="status" aria-live="polite">${value}</div>'
+
+
+def announced(value: str, elem_id: str) -> gr.HTML:
+    """Where a tab says what it has to say, to screen readers as well; HTML."""
+    return gr.HTML(value, html_template=_ANNOUNCED, elem_id=elem_id, elem_classes="said")
+
+
 def theme() -> gr.themes.Base:
     """One accent, teal; small text and buttons keep a contrast of at least 4.5, light or dark."""
     return gr.themes.Default(

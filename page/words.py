@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from ser_core.prediction import Prediction, State, Window
     from ser_core.recognizer import Recognizer
 
-# A screen reader speaks what changes inside; the element itself must stay, so it belongs to the template.
-ANNOUNCED = '<div role="status" aria-live="polite">${value}</div>'
-
-INVITATION = '<p class="waiting">Record a sentence, upload a clip or press an example; the answer appears here.</p>'
-
+INVITATION = "Record a sentence, upload a clip or press an example; the answer appears here."
 
 _STATES = {"uncertain": "not sure", "no_speech": "no voice"}
 
@@ -97,12 +93,25 @@ def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -
         headers: of its columns, the first of which names the row.
         rows: HTML, as many cells as headers each.
     """
-    head = "".join(f'<th scope="col">{header}</th>' for header in headers)
     body = "".join(
         f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in rows
     )
+    return boxed("plain", caption, caption, headers, body)
+
+
+def boxed(kind: str, name: str, caption: str, headers: Sequence[str], body: str) -> str:
+    """A table in a box that scrolls by itself, with a finger or with keys; HTML.
+
+    Args:
+        kind: its class in the style sheet.
+        name: what a screen reader calls the box.
+        caption: what the table shows.
+        headers: of its columns.
+        body: its rows, as HTML.
+    """
+    head = "".join(f'<th scope="col">{header}</th>' for header in headers)
     return (
-        f'<div class="scrolls" tabindex="0" role="region" aria-label="{caption}"><table class="plain">'
+        f'<div class="scrolls" role="region" aria-label="{name}" tabindex="0"><table class="{kind}">'
         f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

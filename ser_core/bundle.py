@@ -96,12 +96,20 @@ class Bundle:
     files: dict[str, FileRecord]
     revision: str
 
+    def has(self, precision: Precision) -> bool:
+        """Whether it holds the weights in a precision."""
+        return set(MODEL_FILES[precision]) <= set(self.files)
+
+    def size_of(self, precision: Precision) -> int:
+        """Bytes of the weights in a precision that it holds, with their graph."""
+        return sum(self.files[name].size for name in MODEL_FILES[precision])
+
     def model_path(self, precision: Precision) -> Path:
         """The file of a precision that OpenVINO is given. Raises BundleError where the bundle lacks it."""
         if precision not in get_args(Precision):
             raise BundleError(f"No precision is called {precision!r}; there are {', '.join(get_args(Precision))}.")
         names = MODEL_FILES[precision]
-        if not set(names) <= set(self.files):
+        if not self.has(precision):
             raise BundleError(f"The model in {self.folder} has no {precision} weights ({', '.join(names)}).")
         return self.folder / names[0]
 

@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ser_core.recognizer import Recognizer
     from tests.train_data import Pipeline
 
 
@@ -43,6 +44,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     from tests import train_data  # imports torch, which most tests do without
 
     return train_data.pipeline(tmp_path_factory.mktemp("pipeline"))
+
+
+@pytest.fixture(scope="module")
+def small() -> Recognizer:
+    """A recogniser without a network."""
+    from tests import bundles
+
+    return bundles.recognizer()
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Recognizer:
+    """The one that ships."""
+    import ser_core
+
+    return ser_core.load()
 
 
 @pytest.fixture(scope="session")

@@ -36,16 +36,6 @@ CALLS = 200 if os.environ.get("SER_SLOW") else 25
 """Calls of each of the eight threads; SER_SLOW=1 asks for as many as the demo promises to stand."""
 
 
-@pytest.fixture(scope="module")
-def small() -> Recognizer:
-    return bundles.recognizer()
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Recognizer:
-    return ser_core.load()
-
-
 def answer(prediction: Prediction) -> dict[str, Any]:
     """All that must agree between two ways to the same sound: everything but the time it took."""
     fields = prediction.to_dict()

@@ -31,16 +31,6 @@ EXAMPLES = Path(ser_core.__file__).parent.parent / "assets" / "examples"
 KINDS = {"48-kHz-stereo": (48_000, 2, "int16"), "44.1-kHz": (44_100, 1, "int16"), "16-kHz": (RATE, 1, "float32")}
 
 
-@pytest.fixture(scope="module")
-def small() -> Recognizer:
-    return bundles.recognizer()
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Recognizer:
-    return ser_core.load()
-
-
 def recording(kind: str, seconds: float | None = None) -> tuple[sounds.Samples, int]:
     """Two of the examples, a silence, a voice and a tone, as one of `KINDS`; the first `seconds` of it."""
     rate, channels, dtype = KINDS[kind]

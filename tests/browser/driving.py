@@ -21,7 +21,7 @@ import soundfile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from playwright.sync_api import Browser, BrowserType
+    from playwright.sync_api import Browser, BrowserType, Page
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPOKEN = ROOT / "assets" / "examples" / "synthetic-loud-and-lively.wav"
@@ -107,6 +107,11 @@ def launched(kind: BrowserType, *, microphone: bool = True) -> Browser:
         f"--use-file-for-fake-audio-capture={SPOKEN}",
     ]
     return kind.launch(executable_path=chromium(), args=flags)
+
+
+def choose(page: Page, file: Path) -> None:
+    """Upload `file` by the button that says so."""
+    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(file)
 
 
 def long_recording(folder: Path) -> Path:

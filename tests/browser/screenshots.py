@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tests.browser.driving import ROOT, browsing, long_recording, serving
+from tests.browser.driving import ROOT, browsing, choose, long_recording, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -37,7 +37,7 @@ def opened(browser: Browser, url: str, width: int, scheme: Literal["light", "dar
 
 def answered(page: Page, recording: Path) -> None:
     """Upload a recording and wait for the whole answer."""
-    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(recording)
+    choose(page, recording)
     page.locator("#segments td").first.wait_for(timeout=30_000)
     page.locator("#spectrogram img").wait_for()
     page.mouse.move(0, 0)

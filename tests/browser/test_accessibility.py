@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from tests.browser import driving
 from tests.browser.bare import CLIPS
-from tests.browser.driving import long_recording
+from tests.browser.driving import choose, long_recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def walk(page: Page, ours: bool, recording: Path) -> dict[Finding, str]:
         page.locator("#judge").click()
         page.locator("#answer .refused").wait_for()
         found |= findings(page)
-    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(recording)
+    choose(page, recording)
     page.locator("#chart .confidence-set").nth(7).wait_for(timeout=30_000)
     page.locator("#spectrogram img").wait_for()
     if ours:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ser_core.emotions import LABELS
 from tests import sounds
-from tests.browser.driving import ROOT, launched, long_recording
+from tests.browser.driving import ROOT, choose, launched, long_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +137,7 @@ def test_an_upload_is_judged_when_it_is_chosen(page: Page) -> None:
 def test_what_phones_and_messengers_make_can_be_uploaded(page: Page, tmp_path: Path, name: str) -> None:
     samples, rate = soundfile.read(CLIP, dtype="float32")
     file = sounds.write(tmp_path, librosa.resample(samples, orig_sr=rate, target_sr=48_000), 48_000, name)
-    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(file)
+    choose(page, file)
     assert_answered(page)
     assert page.locator("#recording audio, #recording [data-testid*=waveform]").count()
     accepted = page.get_by_test_id("Upload a sound file-upload-button").get_attribute("accept") or ""
@@ -146,7 +146,7 @@ def test_what_phones_and_messengers_make_can_be_uploaded(page: Page, tmp_path: P
 
 def test_a_long_recording_has_a_timeline(page: Page, tmp_path: Path) -> None:
     file = long_recording(tmp_path)
-    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(file)
+    choose(page, file)
     assert_answered(page)
     page.locator("#shares").get_by_text("Over time: ").wait_for()
     rows = [row.locator("th, td").all_inner_texts() for row in page.locator("#segments tbody tr").all()]
@@ -163,7 +163,7 @@ def test_a_long_recording_has_a_timeline(page: Page, tmp_path: Path) -> None:
 def test_the_answer_can_be_taken_along(page: Page, tmp_path: Path) -> None:
     buttons = {name: page.get_by_role("button", name=name) for name in ("PNG", "JSON", "CSV")}
     assert all(button.is_disabled() for button in buttons.values())
-    page.get_by_test_id("Upload a sound file-upload-button").set_input_files(long_recording(tmp_path))
+    choose(page, long_recording(tmp_path))
     assert_answered(page)
     saved = {}
     for name, button in buttons.items():
