@@ -7,73 +7,26 @@ import contextlib
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, get_args
 
-from ser_core import hub
-from ser_core.audio import SUFFIXES
-from ser_core.errors import NoAudio, SerError
+from ser_core import hub, journal
+from ser_core.errors import SerError
+from ser_core.files import MOST_JOBS, cores, find_all, in_order, judge_all, judge_one
 from ser_core.prediction import Precision
+from ser_core.progress import Progress
 from ser_core.recognizer import load
-from ser_core.records import WRITERS, Record, judge, printable
+from ser_core.records import WRITERS, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ser_core.files import File
     from ser_core.recognizer import Recognizer
+    from ser_core.records import Record
 
 OK, SOME_FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 """Exit codes; the last two are what a shell shows for a program that SIGINT or SIGPIPE ended."""
-
-
-# Finding and judging.
-
-
-def find(source: str) -> Iterator[str | NoAudio]:
-    """The files that a SOURCE stands for.
-
-    Yields:
-        `source` itself where it is no folder; else the sound files in it and in its folders, sorted by path. A folder
-        without any, or one that may not be read, gives the error instead.
-    """
-    if not Path(source).is_dir():
-        yield source
-        return
-    unread: list[OSError] = []
-    found = sorted(
-        Path(folder, name)
-        for folder, _, names in os.walk(source, onerror=unread.append)
-        for name in names
-        # Names that begin with a dot are what other programs keep beside the sounds (macOS: "._voice.wav").
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    )
-    yield from map(str, found)
-    for error in unread:
-        yield NoAudio(f"The folder {error.filename} can't be read ({error.strerror}). Check that you may open it.")
-    if not found and not unread:
-        yield NoAudio(f"There is no sound file in {source}. Looked for names that end in {', '.join(SUFFIXES)}.")
-
-
-def judge_all(sources: Sequence[str], recognizer: Recognizer) -> Iterator[Record]:
-    """One record for each file of each source, in order."""
-    for source in sources:
-        for path in find(source):
-            yield Record(source, None, str(path)) if isinstance(path, NoAudio) else judge(recognizer, path)
-
-
-@dataclass
-class _Failures:
-    """Counts the records that hold an error and tells each on standard error while they pass."""
-
-    count: int = 0
-
-    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
-        for record in records:
-            if record.error is not None:
-                self.count += 1
-                print(f"{printable(record.source)}: {printable(record.error)}", file=sys.stderr, flush=True)
-            yield record
 
 
 # The command.
@@ -108,6 +61,24 @@ def build_parser() -> argparse.ArgumentParser:
         help="write there, not to standard output; a file of this name is replaced, once all is judged",
     )
     parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        default=min(cores(), MOST_JOBS),
+        metavar="N",
+        help="files that are judged at once (default: one for each core, %(default)s here); the answers and "
+        "their order are the same for any N",
+    )
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="judge all anew: forget what a stopped run left. (With --format jsonl and --out FILE, what is judged is "
+        f"kept in FILE{journal.SUFFIX} until FILE is written, and the same command goes on from there; files that were "
+        "changed or failed are judged again. Other formats begin anew by themselves.)",
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="show no progress on a terminal; what can't be judged is told all the same"
+    )
+    parser.add_argument(
         "--model",
         metavar="DIR|USER/NAME[@COMMIT]",
         help="folder of the model, or a model on the Hub (default: the one that the environment variable "
@@ -119,18 +90,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _jobs(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= MOST_JOBS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MOST_JOBS}")
+
+
 @contextlib.contextmanager
-def _opened(out: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or the file: written beside its place and moved there at the end, if nothing went wrong."""
-    if out is None:
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        yield sys.stdout
-        return
-    place = out.resolve()
-    if place.exists() and not place.is_file():  # a device or a pipe can't be replaced; a folder is refused by open
-        with place.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        return
+def _replaced(place: Path) -> Iterator[IO[str]]:
+    """A file that is written beside its place and moved there at the end, if nothing went wrong."""
     scratch = place.with_name(f".ser_core-{os.getpid()}.tmp")
     try:
         with scratch.open("x", encoding="utf-8", newline="") as file:
@@ -142,25 +110,97 @@ def _opened(out: Path | None) -> Iterator[IO[str]]:
         scratch.unlink(missing_ok=True)
 
 
-def _is_source(out: Path, sources: Sequence[str]) -> bool:
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or the file; see `_replaced`."""
+    if out is None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        yield sys.stdout
+    elif _replaceable(out):
+        with _replaced(out.resolve()) as file:
+            yield file
+    else:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            yield file
+
+
+def _replaceable(out: Path) -> bool:
+    """Whether it is a plain file, or none yet. A device or a pipe can't be replaced; a folder is refused by open."""
+    return not out.exists() or out.is_file()
+
+
+def _is_source(out: Path, files: Iterable[File]) -> bool:
     """Whether `out` is one of the recordings, or a file in the folders that would be taken for one."""
-    files = (path for source in sources for path in find(source) if isinstance(path, str))
-    return out.exists() and any(Path(path).exists() and out.samefile(path) for path in files)
+    paths = (Path(file) for file in files if isinstance(file, str) and os.path.exists(file))  # noqa: PTH110
+    return out.exists() and any(out.samefile(path) for path in paths)
+
+
+def _load(options: argparse.Namespace) -> Recognizer:
+    return load(options.model or os.environ.get(hub.VARIABLE) or None, precision=options.precision)
+
+
+def _progress(options: argparse.Namespace, total: int, done: int = 0) -> Progress:
+    # Answers that scroll by on the same terminal show how far it is, and a bar would stand among them.
+    scrolls = options.out is None and sys.stdout.isatty()
+    return Progress(total, done, bar=not (options.quiet or scrolls), remarks=not options.quiet)
+
+
+def _stream(options: argparse.Namespace, files: Sequence[File]) -> int:
+    """Judge all and write each answer when it comes; how many failed."""
+    with _opened(options.out) as out:
+        records = judge_all(files, _load(options), options.jobs)
+        with contextlib.closing(records), _progress(options, len(files)) as progress:
+            WRITERS[options.format](progress.watch(records), out)
+        out.flush()
+    return progress.failed
+
+
+def _resume(options: argparse.Namespace, files: Sequence[File]) -> int:
+    """Judge what no stopped run has judged, note each answer in the journal, write all at the end; how many failed."""
+    place = options.out.resolve()
+    with journal.opened(place) as written:
+        recognizer = _load(options)
+        written.begin(recognizer.info, fresh=options.fresh)
+        left = [file for file in files if not (isinstance(file, str) and written.has(file))]
+        done = len(files) - len(left)
+
+        def judge_stamped(file: File) -> tuple[journal.Stamp | None, Record]:
+            # First: what changes while it is judged must not pass for what was judged.
+            stamp = journal.stamp(file) if isinstance(file, str) else None
+            return stamp, judge_one(recognizer, file)
+
+        judged = in_order(judge_stamped, left, options.jobs)
+        with contextlib.closing(judged), _progress(options, len(files), done) as progress:
+            if done:
+                progress.remark(
+                    f"{written.path} holds the answers for {done:,} of {len(files):,} files; going on from there."
+                )
+            try:
+                for stamp, record in judged:
+                    written.add(record, stamp)
+                    progress.count(record)
+            except KeyboardInterrupt:
+                if written.answers:
+                    progress.remark(
+                        f"Stopped. {written.path} holds {written.answers:,} answers for the same command to go on."
+                    )
+                raise
+        with _replaced(place) as out:
+            written.write(files, out)
+        written.delete()
+    return progress.failed
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, judge, write; give the exit code. Wrong usage ends in SystemExit(2)."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    if options.out is not None and _is_source(options.out, options.sources):
-        parser.error(f"--out {printable(str(options.out))} is one of the recordings; name another file")
-    failures = _Failures()
+    files = find_all(options.sources)
     try:
-        with _opened(options.out) as out:
-            model = options.model or os.environ.get(hub.VARIABLE) or None
-            recognizer = load(model, precision=options.precision)
-            WRITERS[options.format](failures.watch(judge_all(options.sources, recognizer)), out)
-            out.flush()
+        if options.out is not None and _is_source(options.out, files):
+            parser.error(f"--out {printable(str(options.out))} is one of the recordings; name another file")
+        resumes = options.format == "jsonl" and options.out is not None and _replaceable(options.out)
+        failed = _resume(options, files) if resumes else _stream(options, files)
     except SerError as error:
         parser.exit(USAGE, f"{parser.prog}: error: {printable(str(error))}\n")
     except BrokenPipeError:
@@ -168,7 +208,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # of the output: what is wrong with a recording comes as a SerError
         place = "standard output" if options.out is None else f"--out {printable(str(options.out))}"
         parser.error(f"{place} can't be written ({error.strerror or error})")
-    return SOME_FAILED if failures.count else OK
+    return SOME_FAILED if failed else OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,4 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code in (INTERRUPTED, BROKEN_PIPE):
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)  # an orderly end would wait for the recordings that are just being judged
+    sys.exit(code)

@@ -45,3 +45,7 @@ class DamagedBundle(BundleError):
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
         self.path = path
+
+
+class OutputError(SerError):
+    """A place for the answers that can't be used as it is: another run's, or with something else in it."""

@@ -17,7 +17,7 @@ import pytest
 
 import ser_core
 from ser_core import __main__ as command
-from ser_core import hub
+from ser_core import files, hub
 from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
 from tests import bundles, sounds
@@ -72,9 +72,10 @@ def expected(judge: Recognizer, path: str) -> dict[str, Any]:
     return without_time(fields)
 
 
-def start(*arguments: str | Path | bytes, **options: Any) -> subprocess.Popen[str]:
+def start(*arguments: str | Path | bytes, code: str | None = None, **options: Any) -> subprocess.Popen[str]:
+    """The real command, or `code` in its place."""
     return subprocess.Popen(
-        [sys.executable, "-m", "ser_core", *arguments],
+        [sys.executable, *(["-m", "ser_core"] if code is None else ["-c", code]), *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -189,11 +190,25 @@ def test_text_says_where_it_is_uncertain(monkeypatch: pytest.MonkeyPatch, voices
     assert ": uncertain; nearest are sad 50 %, calm 30 %, angry 10 % (2.0 s)" in capsys.readouterr().out
 
 
-def test_answers_come_in_the_order_of_the_sources(judge: Recognizer, voices: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("jobs", ["1", "4"])
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
+def test_answers_come_in_the_order_of_the_sources(
+    judge: Recognizer, voices: Path, tmp_path: Path, capsys: Capture, form: str, jobs: str
+) -> None:
+    """However many files are judged at once, and though the first takes longest."""
     long, short, silence = in_order(voices)
-    assert command.main([silence, str(voices / "deeper"), long, "--format", "jsonl"]) == 0
-    sources = [json.loads(line)["source"] for line in capsys.readouterr().out.splitlines()]
-    assert sources == [silence, short, silence, long]
+    asked = [long, silence, str(voices / "deeper"), str(tmp_path / "none.wav"), long]
+    assert command.main([*asked, "--format", form, "--jobs", jobs]) == 1
+    told = capsys.readouterr().out
+    if form == "json":
+        sources = [record["source"] for record in json.loads(told)]
+    elif form == "jsonl":
+        sources = [json.loads(line)["source"] for line in told.splitlines()]
+    elif form == "csv":
+        sources = [row["source"] for row in csv.DictReader(io.StringIO(told))]
+    else:
+        sources = [line.split(": ")[0] for line in told.splitlines() if not line.startswith("  ")]
+    assert sources == [long, silence, short, silence, str(tmp_path / "none.wav"), long]
 
 
 def test_a_named_file_may_be_called_anything(judge: Recognizer, tmp_path: Path, capsys: Capture) -> None:
@@ -207,7 +222,7 @@ def test_a_named_file_may_be_called_anything(judge: Recognizer, tmp_path: Path, 
 def test_every_format_that_can_be_read_is_found_in_a_folder(name: str, tmp_path: Path) -> None:
     path = sounds.write(tmp_path, sounds.tone(0.1), 48_000, name, stem="LOUD")
     shouted = path.rename(path.with_suffix(path.suffix.upper()))
-    assert list(command.find(str(tmp_path))) == [str(shouted)]
+    assert files.find_all([str(tmp_path)]) == [str(shouted)]
 
 
 # Failures.
@@ -285,11 +300,18 @@ def test_every_hostile_file_through_the_command(tmp_path: Path) -> None:
         ([], "SOURCE"),
         (["a.wav", "--format", "xml"], "invalid choice: 'xml'"),
         (["a.wav", "--precision", "fp8"], "invalid choice: 'fp8'"),
+        (["a.wav", "--jobs", "0"], "'0' is no number from 1 to 256"),
+        (["a.wav", "--jobs", "two"], "'two' is no number from 1 to 256"),
         (["a.wav", "--loud"], "unrecognized arguments: --loud"),
         (["a.wav", "--out", "/nowhere/at/all.json"], "--out /nowhere/at/all.json can't be written (No such file"),
         (["a.wav", "--out", "."], "can't be written (Is a directory)"),
+        (["a.wav", "--format", "jsonl", "--out", "/nowhere/a"], "--out /nowhere/a can't be written (No such file"),
+        (["a.wav", "--format", "jsonl", "--out", "."], "can't be written (Is a directory)"),
     ],
-    ids=["no-source", "format", "precision", "option", "out", "out-is-a-folder"],
+    ids=[
+        *("no-source", "format", "precision", "jobs", "jobs-text", "option"),
+        *("out", "out-is-a-folder", "kept-out", "kept-out-is-a-folder"),
+    ],
 )
 def test_wrong_usage_is_2(judge: Recognizer, capsys: Capture, arguments: list[str], says: str) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -355,11 +377,13 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code, out, error = run_lightly("--help")
     assert (code, error) == (0, "")
     assert "python -m ser_core" in out
-    # What the choices above leave open: where else a model is named, what happens to an --out that is there, and what
-    # the exit codes mean.
+    # What the choices above leave open: where else a model is named, what happens to an --out that is there, what is
+    # left of a run that is stopped, and what the exit codes mean.
     told = " ".join(out.split())
     assert hub.VARIABLE in told
     assert "a file of this name is replaced, once all is judged" in told
+    assert "With --format jsonl and --out FILE, what is judged is kept in FILE.part" in told
+    assert "Other formats begin anew" in told
     assert "Exit code: 0 if all files were judged" in told
 
 
@@ -398,6 +422,8 @@ def test_out_is_replaced_only_when_all_is_judged(voices: Path, tmp_path: Path, m
     seen = []
 
     class Watched:
+        info = judge.info
+
         def predict(self, path: str) -> Any:
             seen.append(out.read_text(encoding="utf-8"))
             return judge.predict(path)
@@ -521,6 +547,29 @@ def test_a_reader_that_went_away_ends_it_quietly(voices: Path, tmp_path: Path) -
         assert process.stderr is not None
         assert process.stderr.read() == ""
         assert process.wait(timeout=60) == 141
+
+
+def test_an_interrupt_does_not_wait_for_what_is_being_judged(voices: Path) -> None:
+    """As a recording of ten minutes would be."""
+    code = (
+        "import runpy, sys, time\n"
+        "from ser_core import recognizer\n"
+        "class Slow:\n"
+        "    def predict(self, path):\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(600)\n"
+        "recognizer.load = lambda model, precision: Slow()\n"
+        "runpy.run_module('ser_core', run_name='__main__', alter_sys=True)\n"
+    )
+    process = start(*[voices] * 20, code=code)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    try:
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, error) == (130, "")
 
 
 def test_an_interrupt_ends_it_without_a_traceback(voices: Path, tmp_path: Path) -> None:
