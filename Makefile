@@ -15,7 +15,7 @@ APP_READY := $(APP_ENV)/.ready
 DEV_READY := $(DEV_ENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test fresh lint format bench looks results retrain constraints clean distclean
+.PHONY: help setup setup-dev setup-bench run test fresh lint format bench looks results retrain constraints clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,9 +42,11 @@ format: setup-dev ## repair what ruff can
 	$(DEV_ENV)/bin/ruff check --fix .
 	$(DEV_ENV)/bin/ruff format .
 
-bench: setup-dev ## measure the time from a file to its Prediction, and from Stop to the answer on the page
-	$(DEV_ENV)/bin/python -m tests.bench.path
-	$(DEV_ENV)/bin/python -m tests.bench.page
+bench: setup-dev ## measure how fast everything is, beside what it can be compared with, into docs/speed.md (20 minutes)
+	$(DEV_ENV)/bin/python -m tests.bench $(ARGS)
+
+setup-bench: setup-dev ## add to .venv-dev what only the bench compares with (transformers, matplotlib)
+	$(DEV_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-bench.txt
 
 looks: setup-dev ## take pictures of the page into build/looks: desktop and phone, light and dark, every tab
 	$(DEV_ENV)/bin/python -m tests.browser.screenshots --looks build/looks

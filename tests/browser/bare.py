@@ -1,5 +1,5 @@
 """An otherwise empty Gradio page with the components of ours, whose functions return constants: what Gradio itself
-costs, in time and in accessibility.
+costs, in time, in memory and in accessibility.
 
     python -m tests.browser.bare --port PORT
 """
@@ -31,7 +31,10 @@ def build() -> gr.Blocks:
     picture = ROOT / "assets" / "icon.png"
 
     def show(path: str | None) -> list[Any]:
-        return ["<p>Sounds <strong>sad</strong>.</p>", CHART, str(picture), ANSWER]
+        return ["<p>Sounds <strong>sad</strong>.</p>", *predict(path)]
+
+    def predict(audio: str | None) -> list[Any]:
+        return [CHART, str(picture), ANSWER]
 
     page: gr.Blocks = gr.Blocks(title="Bare", analytics_enabled=False)
     with page:
@@ -66,6 +69,7 @@ def build() -> gr.Blocks:
         outputs = [sentence, chart, spectrogram, details]
         gr.on([recording.stop_recording, recording.upload, button.click], show, recording, outputs)
         upload.upload(show, upload, outputs)
+        gr.on([], predict, recording, outputs[1:], api_name="predict")
         live.stream(lambda chunk: None, live, None)
     return page
 

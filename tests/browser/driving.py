@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
@@ -11,10 +12,10 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import soundfile
 
@@ -33,8 +34,30 @@ def chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+@dataclass(frozen=True)
+class Server:
+    """A page that is served.
+
+    Attributes:
+        url: its address.
+        pid: of its process.
+        start_s: seconds from the start of the process until it answered.
+    """
+
+    url: str
+    pid: int
+    start_s: float
+
+
 @contextmanager
-def serving(
+def serving(model: str | None = None, **how: Any) -> Iterator[str]:
+    """As `started`; gives the page's address alone."""
+    with started(model, **how) as server:
+        yield server.url
+
+
+@contextmanager
+def started(
     model: str | None = None,
     *,
     program: Sequence[str] = ("app.py",),
@@ -43,8 +66,8 @@ def serving(
     root: Path = ROOT,
     log: Path | None = None,
     end: signal.Signals = signal.SIGTERM,
-) -> Iterator[str]:
-    """A page on a free loopback port, ours unless said otherwise; gives its address and ends it afterwards.
+) -> Iterator[Server]:
+    """A page on a free loopback port, ours unless said otherwise; ends it afterwards.
 
     Args:
         model: for `--model`.
@@ -61,29 +84,33 @@ def serving(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/"
     command = [str(python), *program, "--port", str(port), *(["--model", model] if model else [])]
     variables = {**os.environ, **(environment or {})}
     with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as printed:
-        server = subprocess.Popen(command, cwd=root, env=variables, stdout=printed, stderr=subprocess.STDOUT)
+        began = time.monotonic()
+        process = subprocess.Popen(command, cwd=root, env=variables, stdout=printed, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + START_S
-            while not _answers(url):
-                if server.poll() is not None or time.monotonic() > deadline:
+            while not _answers(port):
+                if process.poll() is not None or time.monotonic() > began + START_S:
                     printed.seek(0)
                     raise RuntimeError(f"{' '.join(command)} did not serve:\n{printed.read()}")
-                time.sleep(0.2)
-            yield url
+                time.sleep(0.02)
+            yield Server(f"http://127.0.0.1:{port}/", process.pid, time.monotonic() - began)
         finally:
-            server.send_signal(end)
-            server.wait(20)
+            process.send_signal(end)
+            process.wait(20)
 
 
-def _answers(url: str) -> bool:
+def _answers(port: int) -> bool:
+    """Whether the page is there. Asks with next to no work, which would take the time from the page that starts."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        return httpx.get(f"{url}config", timeout=5).status_code == 200
-    except httpx.HTTPError:
+        connection.request("GET", "/config")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 @contextmanager
