@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from ser_core.audio import Sound
     from ser_core.prediction import Prediction
     from ser_core.recognizer import Recognizer
     from ser_core.timeline import Segment
@@ -51,10 +52,15 @@ def judge(recognizer: Recognizer, path: str | None) -> tuple[Answer, Prediction]
     """
     with told():
         sound, prediction = recognizer.listen(still_there(path))
-        picture = plots.spectrogram(
-            sound.samples, recognizer.config, prediction.sound, prediction.windows, over_time(prediction)
-        )
+        picture = drawn(recognizer, sound, prediction)
         return Answer(prediction.probabilities, stored(picture), prediction.to_dict()), prediction
+
+
+def drawn(recognizer: Recognizer, sound: Sound, prediction: Prediction) -> Image:
+    """The picture of an answer, with a strip of emotions where there is more than one window."""
+    return plots.spectrogram(
+        sound.samples, recognizer.config, prediction.sound, prediction.windows, over_time(prediction)
+    )
 
 
 def still_there(path: str | None) -> str | None:

@@ -46,6 +46,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return train_data.pipeline(tmp_path_factory.mktemp("pipeline"))
 
 
+@pytest.fixture
+def no_model_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model in the environment, whatever that of who runs the tests says."""
+    from ser_core import hub
+
+    monkeypatch.delenv(hub.VARIABLE, raising=False)
+
+
 @pytest.fixture(scope="module")
 def small() -> Recognizer:
     """A recogniser without a network."""

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def hear_interrupts() -> None:
@@ -11,3 +17,20 @@ def hear_interrupts() -> None:
     A shell starts what it puts into the background, as CI does, with SIGINT ignored, and children inherit that.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(*arguments: str | Path | bytes, code: str | None = None, **options: Any) -> subprocess.Popen[str]:
+    """`python -m ser_core` with these arguments, or `code` in its place, in the project's folder.
+
+    Args:
+        arguments: of the command.
+        code: to run instead.
+        options: of `Popen`; nothing comes in, and what is printed goes into pipes, unless they say otherwise.
+    """
+    return subprocess.Popen(
+        [sys.executable, *(["-m", "ser_core"] if code is None else ["-c", code]), *arguments],
+        cwd=ROOT,
+        text=True,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509  no threads run here, and nothing else sets a signal
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+    )

@@ -22,19 +22,13 @@ from ser_core.emotions import LABELS
 from ser_core.errors import BundleError
 from tests import bundles, sounds
 from tests.bundles import logits_of
-from tests.processes import hear_interrupts
+from tests.processes import ROOT, start
 
 if TYPE_CHECKING:
     from ser_core.recognizer import Recognizer
 
-ROOT = Path(__file__).resolve().parent.parent
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def no_model_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment of who runs the tests says."""
-    monkeypatch.delenv(hub.VARIABLE, raising=False)
+pytestmark = pytest.mark.usefixtures("no_model_named")
 
 
 @pytest.fixture
@@ -70,20 +64,6 @@ def expected(judge: Recognizer, path: str) -> dict[str, Any]:
     """What `predict` says, as JSON gives it back."""
     fields: dict[str, Any] = json.loads(json.dumps({"source": path, **judge.predict(path).to_dict()}))
     return without_time(fields)
-
-
-def start(*arguments: str | Path | bytes, code: str | None = None, **options: Any) -> subprocess.Popen[str]:
-    """The real command, or `code` in its place."""
-    return subprocess.Popen(
-        [sys.executable, *(["-m", "ser_core"] if code is None else ["-c", code]), *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_interrupts,  # noqa: PLW1509  no threads run here, and nothing else sets a signal
-        **options,
-    )
 
 
 def run(*arguments: str | Path | bytes, **options: Any) -> tuple[int, str, str]:

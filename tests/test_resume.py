@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -14,25 +15,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ser_core import __main__ as command
-from ser_core import hub, progress
+from ser_core import progress
 from ser_core.errors import BundleError
 from ser_core.prediction import ModelInfo
-from tests import bundles, sounds
-from tests.processes import hear_interrupts
+from tests import bundles, processes, sounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ser_core.recognizer import Recognizer
 
-ROOT = Path(__file__).resolve().parent.parent
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def no_model_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment of who runs the tests says."""
-    monkeypatch.delenv(hub.VARIABLE, raising=False)
+pytestmark = pytest.mark.usefixtures("no_model_named")
+start = functools.partial(processes.start, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture
@@ -309,18 +304,6 @@ def many(tmp_path: Path, clips: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return bundles.make(tmp_path / "model").folder
-
-
-def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "ser_core", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=hear_interrupts,  # noqa: PLW1509  no threads run here, and nothing else sets a signal
-        **{"stderr": subprocess.PIPE, **options},
-    )
 
 
 def wait_for(out: Path, lines: int, process: subprocess.Popen[str]) -> None:

@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ser_core
-from ser_core import audio, features, plots, recognizer, voice, windows
+from ser_core import audio, features, recognizer, voice, windows
 from ser_core.config import CONTRACT
 from tests.bench import references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from PIL.Image import Image
-
-    from ser_core.audio import Sound
-    from ser_core.prediction import Prediction
     from ser_core.recognizer import Recognizer
 
     Stages = Generator["Stage", Any, None]
@@ -92,7 +88,7 @@ def stages(path: str, model: str | None) -> Stages:
     judged = asked.judge(windows.stretches(sound.samples, config))
     rows = np.full((len(judged), 8), 0.125)
     yield Stage("joining", lambda: recognizer.joined(judged), "`numpy.mean` of an array", lambda: rows.mean(axis=0))
-    from page.judging import stored
+    from page.judging import drawn, stored
 
     prediction = asked.predict(sound)
     picture = yield Stage(
@@ -102,14 +98,6 @@ def stages(path: str, model: str | None) -> Stages:
         lambda: features.log_mel(sound.samples, config),
     )
     yield Stage("encoding", lambda: stored(picture), "as PNG, by Pillow", lambda: picture.save(io.BytesIO(), "PNG"))
-
-
-def drawn(asked: Recognizer, sound: Sound, prediction: Prediction) -> Image:
-    """The picture of an answer, as the page draws it: with a strip of emotions where there is more than one window."""
-    from page.judging import over_time
-
-    segments = over_time(prediction)
-    return plots.spectrogram(sound.samples, asked.config, prediction.sound, prediction.windows, segments)
 
 
 def voice_inputs(n_samples: int) -> dict[str, Any]:

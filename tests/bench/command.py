@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench import machine
+from tests.browser.driving import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +42,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """`--model` and `--short`."""
     parser.add_argument("--model", metavar="FOLDER", help="a model bundle other than the one that ships")
     parser.add_argument("--short", action="store_true", help="a few runs, to see that all of it works: no figures")
+
+
+def python(*arguments: str) -> str:
+    """What a new Python with these arguments prints, in the project's folder; its exit code is 0, or this raises."""
+    line = [sys.executable, *arguments]
+    return subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def run(name: str, doc: str | None, measure: Callable[[Asked], dict[str, Any]], packages: tuple[str, ...]) -> int:

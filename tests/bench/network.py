@@ -17,7 +17,7 @@ import numpy as np
 
 from ser_core import bundle, features, hub
 from ser_core.config import CONTRACT, FeatureConfig
-from tests.bench import command, densenet, multiply_adds, wav2vec2
+from tests.bench import command, densenet, multiply_adds, references, wav2vec2
 from tests.bench.timing import SETTLE_S, SHORT, Rounds, named_in_turn, ratio
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ def window_shape(config: FeatureConfig, batch: int = 1) -> tuple[int, int, int, 
 
 def networks(opened: Bundle) -> dict[str, Network]:
     """The bundle's network by each precision and runtime, under the names of `WHAT`."""
-    import onnxruntime
-
     from ser_core.backends import OpenVinoBackend
 
     found: dict[str, Network] = {
@@ -65,7 +63,7 @@ def networks(opened: Bundle) -> dict[str, Network]:
         for precision in bundle.MODEL_FILES
         if opened.has(precision)
     }
-    session = onnxruntime.InferenceSession(opened.model_path("fp32"), providers=["CPUExecutionProvider"])
+    session = references.load_onnx(opened.model_path("fp32"))
     found["onnxruntime"] = lambda batch: session.run(None, {CONTRACT.input: batch})
     found["torch"] = run_by_torch(torch_network(opened.training))
     return {name: found[name] for name in WHAT if name in found}

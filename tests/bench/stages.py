@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from tests.bench.command import Asked
 
 PACKAGES = ("numpy", "librosa", "soundfile", "soxr", "openvino", "onnxruntime", "pillow", "gradio", "matplotlib")
-ROOT = Path(__file__).resolve().parent.parent.parent
 STRIP_S = 12
 """Seconds of a recording whose picture has a strip of emotions."""
 COLD = "import json, sys; from tests.bench import stages; print(json.dumps(stages.cold(*json.loads(sys.argv[1]))))"
@@ -73,19 +70,19 @@ def warm(path: str, model: str | None, rounds: Rounds) -> dict[str, Any]:
 
 def importing(rounds: Rounds) -> dict[str, Any]:
     """A Python that imports ser_core and ends, beside one that imports NumPy alone."""
-    ours, numpy = (lambda name=name: _python(f"import {name}") for name in ("ser_core", "numpy"))
+    ours, numpy = (lambda name=name: command.python("-c", f"import {name}") for name in ("ser_core", "numpy"))
     return beside(ours, numpy, "a Python that imports NumPy alone", rounds)
 
 
 def pictures(path: str, model: str | None, rounds: Rounds) -> dict[str, Any]:
     """Drawing and encoding what one answer shows, beside the usual way to a spectrogram."""
-    from page.judging import stored
+    from page.judging import drawn, stored
 
     recognizer = ser_core.load(model)
     sound, prediction = recognizer.listen(path)
 
     def ours() -> str:
-        return stored(answer.drawn(recognizer, sound, prediction))
+        return stored(drawn(recognizer, sound, prediction))
 
     if references.has_specshow():
         return beside(ours, lambda: references.specshow(sound.samples, recognizer.config), references.SPECSHOW, rounds)
@@ -100,7 +97,7 @@ def measure(asked: Asked) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         os.environ["GRADIO_TEMP_DIR"] = name  # where the page puts its pictures
         clip = str(material.clip(Path(name)))
-        first = [json.loads(_python(COLD, json.dumps([clip, asked.model]))) for _ in range(processes)]
+        first = [json.loads(command.python("-c", COLD, json.dumps([clip, asked.model]))) for _ in range(processes)]
         stages = warm(clip, asked.model, rounds)
         for stage, values in stages.items():
             values["cold_ms"] = statistics.median(times[stage] for times in first)
@@ -112,12 +109,6 @@ def measure(asked: Asked) -> dict[str, Any]:
             "pictures": pictures(clip, asked.model, rounds),
             "pictures_with_strip": {"seconds": STRIP_S} | pictures(strip, asked.model, rounds),
         }
-
-
-def _python(code: str, *arguments: str) -> str:
-    """What a new Python prints that runs `code` in the project's folder."""
-    line = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ Beside each, in turn, what reading and resampling the same sound by `librosa.loa
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from tests.bench.command import Asked
 
 PACKAGES = ("numpy", "librosa", "soundfile", "soxr", "openvino")
-ROOT = Path(__file__).resolve().parent.parent.parent
 LOAD_ALL = """
 import pathlib, sys
 import librosa
@@ -57,7 +54,9 @@ def many_clips(folder: Path, model: str | None, count: int, rounds: Rounds) -> d
     ours = ["-m", "ser_core", str(clips), "--format", "jsonl", "--out", str(out)]
     ours += ["--model", model] if model else []
     reference = ["-c", LOAD_ALL, str(clips)]
-    found = beside(lambda: _python(*ours), lambda: _python(*reference), "a loop of `librosa.load`", rounds)
+    found = beside(
+        lambda: command.python(*ours), lambda: command.python(*reference), "a loop of `librosa.load`", rounds
+    )
     answers = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     judged = sum(answer["state"] != "no_speech" for answer in answers)
     assert len(answers) == count, f"{len(answers)} of {count} clips were answered"
@@ -72,10 +71,6 @@ def measure(asked: Asked) -> dict[str, Any]:
             "long": long_recording(Path(name), asked.model, seconds, SHORT if asked.short else Rounds(5, 1)),
             "clips": many_clips(Path(name), asked.model, count, SHORT if asked.short else Rounds(3, 1)),
         }
-
-
-def _python(*arguments: str) -> None:
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":
