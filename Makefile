@@ -58,6 +58,7 @@ results: setup-dev ## figures from the stored logits, and the README's tables fr
 retrain: setup-dev ## everything from the corpora to the README's tables: make retrain DATA=DIR (hours)
 	@test -n "$(DATA)" || { echo "Say where the corpora are: make retrain DATA=DIR" >&2; exit 1; }
 	$(DEV_ENV)/bin/python -m train prepare --data "$(DATA)" --corpora $(CORPORA)
+	$(DEV_ENV)/bin/python -m train pretrained
 	$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --fold 0 1 2 3 4 --resume
 	$(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG) --data "$(DATA)"
 	test ! -d "$(DATA)/noise" || $(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG) --data "$(DATA)" --robustness

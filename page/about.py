@@ -132,8 +132,9 @@ def _size(training: Mapping[str, Any]) -> str:
     """How many networks and parameters it is made of, as far as that is known."""
     recipe = training.get("recipe")
     members = recipe.get("members", 1) if isinstance(recipe, dict) else None
+    read = ", beside the first layers of Whisper" if isinstance(recipe, dict) and recipe.get("reader") else ""
     told = [
-        _count(members, "small network" if members == 1 else "small networks that answer together"),
+        _count(members, ("small network" if members == 1 else "small networks that answer together") + read),
         _count(training.get("parameters"), "parameters (numbers that were learned)"),
     ]
     return ", ".join(part for part in told if part) or "not stated"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ser_core.bundle import Bundle
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
-    from ser_core.windows import Stretch
+    from ser_core.stretch import Stretch
 
 REPEATS, LONG = 5, 20
 """How often the network judges a clip, of which the median time is told; once where it has more windows than that."""

@@ -28,7 +28,7 @@ MODEL_FILES: dict[Precision, tuple[str, ...]] = {
 
 _PLAIN = re.compile(r"[\w.+-]{1,64}", re.ASCII)
 
-MAX_BYTES = 24 * 1024 * 1024
+MAX_BYTES = 36 * 1024 * 1024
 """The most that all files of a bundle may hold together."""
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "model"

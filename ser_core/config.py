@@ -17,8 +17,8 @@ class FeatureConfig:
 
     Attributes:
         sample_rate: Hz; every waveform behind the decoder has this rate and one channel.
-        n_fft: samples of one short-time Fourier transform (64 ms at 16 kHz).
-        hop_length: samples from one frame to the next (16 ms at 16 kHz).
+        n_fft: samples of one short-time Fourier transform (25 ms at 16 kHz).
+        hop_length: samples from one frame to the next (10 ms at 16 kHz).
         n_mels: mel bands (Slaney's scale and area normalisation, librosa's default).
         f_min, f_max: Hz, edges of the lowest and the highest band.
         dynamic_range_db: dB below the loudest bin of the stretch at which log-mel values are clamped.
@@ -39,10 +39,10 @@ class FeatureConfig:
     """
 
     sample_rate: int = 16_000
-    n_fft: int = 1024
-    hop_length: int = 256
-    n_mels: int = 128
-    f_min: float = 50.0
+    n_fft: int = 400
+    hop_length: int = 160
+    n_mels: int = 80
+    f_min: float = 0.0
     f_max: float = 8_000.0
     dynamic_range_db: float = 80.0
     trim_top_db: float = 40.0
@@ -53,10 +53,10 @@ class FeatureConfig:
     voice_probability: float = 0.5
     voice_margin_s: float = 0.75
     min_voice_s: float = 0.15
-    one_piece_s: float = 5.0
+    one_piece_s: float = 6.0
     window_s: float = 3.0
     window_hop_s: float = 1.0
-    min_frames: int = 128
+    min_frames: int = 192
     frame_step: int = 32
 
     @property

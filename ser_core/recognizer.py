@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +22,12 @@ from ser_core.hub import Located
 from ser_core.prediction import ModelInfo, Precision, Prediction, State, Timings, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ser_core.backends import Backend, Output
     from ser_core.bundle import Bundle, Calibration
     from ser_core.features import LogMel
-    from ser_core.windows import Stretch
+    from ser_core.stretch import Stretch
 
 log = logging.getLogger("ser.recognizer")
 
@@ -149,10 +150,15 @@ class Recognizer:
         clock = _Clock()
         sound = self.read(source, sample_rate)
         decode_ms = clock.lap()
-        parts = windows.stretches(sound.samples, self.config)
-        features_ms = clock.lap()
-        judged = self.judge(parts)
-        network_ms = clock.lap()
+        parts: list[Stretch] = []
+        judged: tuple[Window, ...] = ()
+        features_ms = network_ms = 0.0
+        for batch in _ahead(windows.batches(sound.samples, self.config)):
+            features_ms += clock.lap()
+            judged += self.judge(batch)
+            # A long recording's spectrograms would fill the memory.
+            parts += [dataclasses.replace(part, spectrogram=None) for part in batch]
+            network_ms += clock.lap()
         voiced = [window.sound for window in judged if window.sound is not None]
         whole = windows.hull(voiced) if voiced else None
         best = max(parts, key=lambda part: (part.voice_s, part.sound_s))
@@ -301,6 +307,15 @@ def _try_out(backend: Backend, opened: Bundle) -> None:
             or not np.isfinite(output.logits).all()
         ):
             raise BundleError(f"The model in {opened.folder} answers {shapes} to {frames} frames, or no numbers.")
+
+
+def _ahead(batches: Iterator[list[Stretch]]) -> Iterator[list[Stretch]]:
+    """The same, each made ready in a thread of its own while the network judges the one before."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = worker.submit(next, batches, None)
+            yield batch
 
 
 class _Clock:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ser_core import audio, windows
 from ser_core.errors import UnsupportedAudio
-from ser_core.prediction import Span
+from ser_core.longform import Analysis
+from ser_core.stretch import one_piece
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ser_core.features import Waveform
     from ser_core.prediction import Window
     from ser_core.recognizer import Recognizer
-    from ser_core.windows import Stretch
+    from ser_core.stretch import Stretch
 
 KEEP_S = 10.0
 """Seconds of sound that a stream keeps to be drawn: enough for a few sentences, and still legible in one picture."""
@@ -70,6 +71,7 @@ class Stream:
         self._keep_s, self._max_s = keep_s, min(max_s, recognizer.limits.max_duration_s)
         self._resampler: _Resampler | None = None
         self._samples: Waveform = np.empty(0, dtype=np.float32)
+        self._analysis = Analysis(recognizer.config)
         # The first sample kept, as its index in the stream; windows laid on the grid; those of them not judged yet.
         self._first, self._laid = 0, 0
         self._due: list[tuple[int, int]] = []
@@ -134,7 +136,7 @@ class Stream:
                 self._append(self._resampler.end())
             config = self._recognizer.config
             grid = windows.grid(self._total, config) if self._total else []
-            if grid[: self._laid] != _complete(self._total, config)[: self._laid]:
+            if len(grid) == 1:
                 self.windows, self._laid, self._due = (), 0, []
             self._due += grid[self._laid :]
         return self._judge()
@@ -156,16 +158,24 @@ class Stream:
 
     def _append(self, samples: Waveform) -> None:
         self._samples = np.concatenate([self._samples, samples])
+        self._analysis.push(samples)
+
+    def _made_ready(self, start: int, end: int) -> Stretch:
+        """One window, as `windows.batches` makes it."""
+        config = self._recognizer.config
+        if self.done and len(windows.grid(self._total, config)) == 1:
+            return one_piece(self._samples, config)
+        return self._analysis.stretch(start, end)
 
     def _judge(self) -> tuple[Window, ...]:
         """Judge what is due, then let go of what nothing needs any more.
 
         In this order: a window that could not be judged, because the network failed, is still due at the next call.
         """
-        config, first = self._recognizer.config, self._first
-        parts = [_stretch(self._samples[start - first : end - first], start, config) for start, end in self._due]
-        judged = self._recognizer.judge(parts)
+        config = self._recognizer.config
+        judged = self._recognizer.judge([self._made_ready(start, end) for start, end in self._due])
         self._due = []
+        self._analysis.forget(self._laid * round(config.window_hop_s * config.sample_rate))
         horizon_s = self.duration_s - self._keep_s
         self.windows = tuple(window for window in (*self.windows, *judged) if window.end_s > horizon_s)
         # The next window starts within `window_s` of the end; a short stream may yet become one piece.
@@ -183,24 +193,6 @@ def _complete(n_samples: int, config: FeatureConfig) -> list[tuple[int, int]]:
     """
     window, hop = (round(seconds * config.sample_rate) for seconds in (config.window_s, config.window_hop_s))
     return [(start, start + window) for start in range(0, n_samples - window + 1, hop)]
-
-
-def _stretch(samples: Waveform, start: int, config: FeatureConfig) -> Stretch:
-    """Make one window ready for the network: what `windows.stretches` does with it in the midst of a recording.
-
-    Args:
-        samples: the window's own sound, no longer than `one_piece_s`, which is one stretch.
-        start: index in the stream of its first sample.
-        config: rates and bands.
-    """
-    (own,) = windows.stretches(samples, config)
-
-    def moved(span: Span) -> Span:
-        # By whole samples: sums of seconds would differ from the recording's in the last digit.
-        first, last = (round(time_s * config.sample_rate) + start for time_s in (span.start_s, span.end_s))
-        return Span(first / config.sample_rate, last / config.sample_rate)
-
-    return replace(own, span=moved(own.span), sound=None if own.sound is None else moved(own.sound))
 
 
 class _Resampler:

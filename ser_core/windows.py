@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import features, voice
+from ser_core.longform import Analysis
 from ser_core.prediction import Span
+from ser_core.stretch import Stretch, one_piece
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ser_core.config import FeatureConfig
-    from ser_core.features import LogMel, Waveform
+    from ser_core.features import Waveform
+
+__all__ = ["Stretch", "batches", "grid", "hull", "join", "stretches"]
+
+_BATCH_S = 30.0
+"""Seconds of sound that are analysed at a time: enough to keep the machine busy, few enough for the memory."""
 
 
 def grid(n_samples: int, config: FeatureConfig) -> list[tuple[int, int]]:
@@ -41,51 +46,34 @@ def grid(n_samples: int, config: FeatureConfig) -> list[tuple[int, int]]:
     return [(i * hop, min(i * hop + window, n_samples)) for i in range(count)]
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """A window of a recording, made ready for the network.
-
-    Attributes:
-        span: where it lies on the grid.
-        sound: the voice in it, in seconds of the whole recording; None where there is too little to judge.
-        spectrogram: float32 (n_mels, n_frames), filled up; None like `sound`.
-        sound_s: seconds of sound that trimming left, also where it is too little.
-        voice_s: seconds of voice in it.
-        peak_dbfs: dB relative to full scale, RMS of its loudest frame.
-    """
-
-    span: Span
-    sound: Span | None
-    spectrogram: LogMel | None
-    sound_s: float
-    voice_s: float
-    peak_dbfs: float
-
-
-def stretches(waveform: Waveform, config: FeatureConfig) -> list[Stretch]:
-    """Cut a recording into windows, trim each, and make its features; what training's evaluation judges too.
+def batches(waveform: Waveform, config: FeatureConfig) -> Iterator[list[Stretch]]:
+    """Cut a recording into windows, trim each, and make its features, some at a time.
 
     Args:
         waveform: float32 (n,), mono at `config.sample_rate`.
         config: rates, grid and bands.
 
-    Returns:
-        At least one, in order of time; each depends on the sound within its own span alone.
+    Yields:
+        The windows in order of time, at least one in all. Each depends on the sound until its end alone; so a long
+        recording's are those of `ser_core.stream`.
     """
-    return [_stretch(waveform, start, end, config) for start, end in grid(len(waveform), config)]
+    due = grid(len(waveform), config)
+    if len(due) == 1:
+        yield [one_piece(waveform, config)]
+        return
+    analysis, step = Analysis(config), round(_BATCH_S * config.sample_rate)
+    for start in range(0, len(waveform), step):
+        analysis.push(waveform[start : start + step])
+        count = sum(end <= len(analysis) for _, end in due)
+        yield [analysis.stretch(*window) for window in due[:count]]
+        del due[:count]
+        if due:
+            analysis.forget(due[0][0])
 
 
-def _stretch(waveform: Waveform, start: int, end: int, config: FeatureConfig) -> Stretch:
-    rate = config.sample_rate
-    trimmed, voice_s = voice.trim(waveform[start:end], config)
-    sound_s = len(trimmed.samples) / rate
-    span = Span(start / rate, end / rate)
-    if sound_s < config.min_sound_s or voice_s < config.min_voice_s:
-        return Stretch(span, None, None, sound_s, voice_s, trimmed.peak_dbfs)
-    sound = Span((start + trimmed.start) / rate, (start + trimmed.end) / rate)
-    spectrogram = features.log_mel(trimmed.samples, config)
-    padded = features.pad(spectrogram, features.padded_frames(spectrogram.shape[1], config))
-    return Stretch(span, sound, padded, sound_s, voice_s, trimmed.peak_dbfs)
+def stretches(waveform: Waveform, config: FeatureConfig) -> list[Stretch]:
+    """All of `batches` at once; what training's evaluation judges too."""
+    return [part for batch in batches(waveform, config) for part in batch]
 
 
 def join(probabilities: npt.NDArray[np.float64], sound_s: Sequence[float]) -> npt.NDArray[np.float64]:

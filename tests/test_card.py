@@ -142,7 +142,7 @@ def test_the_contract_is_told_as_the_code_has_it(tmp_path: Path) -> None:
         f"| input | `{CONTRACT.input}` | (B, 1, {config.n_mels}, T) |",
         f"| output | `{CONTRACT.logits}` | (B, 8) | {', '.join(LABELS)}, in this order |",
         f"| output | `{CONTRACT.attention}` | (B, T / {CONTRACT.attention_stride}) |",
-        f"`n_fft={config.n_fft}, hop_length={config.hop_length}, n_mels={config.n_mels}, fmin=50, fmax=8000`",
+        f"`n_fft={config.n_fft}, hop_length={config.hop_length}, n_mels={config.n_mels}, fmin=0, fmax=8000`",
         f"T is a multiple of {config.frame_step} and at least {config.min_frames}.",
         'ser_core.load("me/ser")',
         "openvino 9.8.7",

@@ -15,7 +15,7 @@ from ser_core import audio, windows
 from ser_core.config import FeatureConfig
 from ser_core.emotions import EMOTIONS, LABELS
 from tests import train_data
-from tests.train_data import LONG_CLIP, Pipeline, own_rows, train
+from tests.train_data import LONG_CLIP, LONG_S, Pipeline, own_rows, train
 from train import corpora, judging, recipe, splits
 from train.runs import Run, load_network
 
@@ -122,7 +122,8 @@ def test_a_long_clip_is_judged_in_windows(made: Pipeline) -> None:
     judged, _ = stored(made.results)
     (clip,) = np.flatnonzero(judged[0].keys == f"own/{LONG_CLIP}")
     counts = np.bincount(judged[0].window_clip)
-    assert counts[clip] == len(windows.grid(6 * 16_000, CONFIG)) == 4
+    # 7 s are five windows of 3 s, a second apart.
+    assert counts[clip] == len(windows.grid(round(LONG_S * 16_000), CONFIG)) == 5
     assert np.delete(counts, clip).tolist() == [1] * 7
 
 

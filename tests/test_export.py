@@ -13,13 +13,15 @@ import torch
 import ser_core
 from ser_core import audio, bundle, recognizer, windows
 from ser_core.bundle import MODEL_FILES
-from ser_core.config import FeatureConfig
+from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.emotions import LABELS
 from tests import sounds
 from tests.train_data import LONG_CLIP, ROOT, Pipeline, train
 from train import export, networks, recipe
 from train.cache import FeatureCache
 from train.export import ExportError
+from train.networks.ensemble import Ensemble
+from train.networks.reader import Reader, Together
 from train.runs import Run, load_network
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def test_the_bundle_answers_as_the_network_does(
 def test_the_bundle_judges_long_recordings_and_silence(made: Pipeline) -> None:
     loaded = ser_core.load(made.bundle)
     assert loaded.metrics["recipe"] == "synthetic"
-    assert len(loaded.predict(made.data / "own" / LONG_CLIP).windows) == 4
+    assert len(loaded.predict(made.data / "own" / LONG_CLIP).windows) == 5
     silent = loaded.predict(sounds.silence(1.0), 16_000)
     assert (silent.state, silent.label, silent.probabilities) == ("no_speech", None, {})
 
@@ -114,7 +116,7 @@ def test_the_bundle_judges_long_recordings_and_silence(made: Pipeline) -> None:
 @torch.no_grad()
 def test_every_precision_takes_any_batch_and_length(made: Pipeline, network: torch.nn.Module) -> None:
     rng = np.random.default_rng(0)
-    for size, frames in ((1, 128), (5, 128), (2, 320), (1, 608)):
+    for size, frames in ((1, CONFIG.min_frames), (5, CONFIG.min_frames), (2, 320), (1, 608)):
         batch = (rng.random((size, 1, CONFIG.n_mels, frames)) * 2.0 - 1.0).astype(np.float32)
         logits, attention = (output.numpy() for output in network(torch.from_numpy(batch)))
         for precision in ("fp32", "fp16", "int8"):
@@ -125,6 +127,25 @@ def test_every_precision_takes_any_batch_and_length(made: Pipeline, network: tor
             if precision == "fp32":
                 assert output.logits == pytest.approx(logits, abs=1e-4)
                 assert output.attention == pytest.approx(attention, abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_reader_beside_convolutions_takes_any_batch_and_length_too(tmp_path: Path) -> None:
+    import onnxruntime
+
+    torch.manual_seed(0)
+    small = networks.build("residual", {"n_mels": CONFIG.n_mels, "channels": [16, 16, 16, 16]})
+    together = Together(Ensemble([small]), Reader(CONFIG.n_mels, 1), 0.7).eval()
+    export.to_onnx(together, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    for size, frames in ((1, CONFIG.min_frames), (5, CONFIG.min_frames), (3, 608)):
+        batch = (rng.random((size, 1, CONFIG.n_mels, frames)) * 2.0 - 1.0).astype(np.float32)
+        # Filled up with silence, as most of what is heard.
+        batch[-1, :, :, frames - 50 :] = -1.0
+        told = session.run([CONTRACT.logits, CONTRACT.attention], {CONTRACT.input: batch})
+        for found, expected in zip(told, together(torch.from_numpy(batch)), strict=True):
+            assert found == pytest.approx(expected.numpy(), abs=1e-4)
 
 
 def test_a_network_that_answers_otherwise_is_not_exported(made: Pipeline) -> None:

@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ser_core import features
 from ser_core.config import FeatureConfig
 from ser_core.emotions import Emotion
-from tests.train_data import cache_of, clip, own_corpus, python, tiny_recipe, train, train_process
+from tests.train_data import UNCHANGED, cache_of, clip, own_corpus, python, tiny_recipe, train, train_process
 from train import fit, loop, networks, recipe
 from train.augment import AugmentConfig, augment
 from train.batches import Batch, Sampler
 from train.cache import FeatureCache
 from train.loop import OptimConfig, Trainer
+from train.networks.encoder import SpeechEncoder
+from train.networks.ensemble import Ensemble
+from train.networks.reader import Reader, Together
 from train.place import Place
-from train.runs import Run, RunError, load_network
+from train.pretrained import FILES, PretrainedError
+from train.runs import Run, RunError, load_network, reader_path, teacher_of
 from train.splits import Split
 
 if TYPE_CHECKING:
@@ -57,6 +61,16 @@ def uninterrupted(cache: Path, config: Path, tmp_path_factory: pytest.TempPathFa
     runs = tmp_path_factory.mktemp("uninterrupted")
     assert run_fit(cache, config, runs, "--all") == 0
     return runs
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pretrained weights: an encoder's first layer, drawn by chance."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    torch.manual_seed(3)
+    weights = SpeechEncoder(FeatureConfig().n_mels, 1).half().state_dict()
+    save_file(weights, folder / FILES["whisper-tiny-en"])
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -354,7 +368,9 @@ def batch_of(classes: list[list[int]], emotions: list[int], attributes: Tensor |
     return Batch(silence, torch.tensor(emotions), held, unknown if attributes is None else attributes)
 
 
-def trainer_of(network: nn.Module, changes: AugmentConfig, *, steps: int = 1, **optim: Any) -> Trainer:
+def trainer_of(
+    network: nn.Module, changes: AugmentConfig, *, steps: int = 1, teacher: nn.Module | None = None, **optim: Any
+) -> Trainer:
     return Trainer(
         network,
         OptimConfig(epochs=2, bfloat16=False, **optim),
@@ -363,6 +379,7 @@ def trainer_of(network: nn.Module, changes: AugmentConfig, *, steps: int = 1, **
         steps_per_epoch=steps,
         seed=0,
         place=CPU,
+        teacher=teacher,
     )
 
 
@@ -502,7 +519,313 @@ def test_changes_grow_with_the_training(tmp_path: Path, monkeypatch: pytest.Monk
     # Two batches an epoch; crops have their full length from the start.
     expected = [changes.at(number / 4) for number in range(4) for _ in range(2)]
     assert heard == [(changes.crop_frames, config) for config in expected]
-    assert changes.crop_frames == 152
+    assert changes.crop_frames == 232
+
+
+# With a teacher.
+
+SAID = torch.tensor([0.0, 1.0, 0.0, 0.0, 2.0, 0.0, -1.0, 0.0])
+"""A teacher's logits: angry, or else calm."""
+
+
+def taught(network: nn.Module, batch: Batch, distilled: float, *, steps: int = 1) -> None:
+    """So many steps on a batch whose clips nothing is changed of, under a teacher that always says the same."""
+    teacher = Told(SAID.tolist()).eval()
+    trainer = trainer_of(
+        network, UNCHANGED, steps=steps, teacher=teacher, distilled=distilled, learning_rate=0.1, weight_decay=0.0
+    )
+    for number in range(2):
+        trainer.epoch(number, [batch] * steps)
+    # Who teaches doesn't learn.
+    assert teacher.logits.grad is None
+    assert torch.equal(teacher.logits, SAID)
+
+
+def test_a_network_learns_what_its_teacher_says_where_that_is_the_whole_target() -> None:
+    network = Constant()
+    taught(network, batch_of([ALL] * 4, [3] * 4), 1.0, steps=60)
+    # That the clips are sad is nowhere to be seen.
+    assert network.logits.softmax(dim=0).tolist() == pytest.approx(SAID.softmax(dim=0).tolist(), abs=0.01)
+
+
+@pytest.mark.parametrize("distilled", [0.0, 0.25, 1.0])
+def test_a_teacher_is_so_much_of_the_target(distilled: float) -> None:
+    network = Constant()
+    trainer = trainer_of(network, UNCHANGED, teacher=Told(SAID.tolist()).eval(), distilled=distilled)
+    trainer.epoch(0, [batch_of([ALL] * 4, [3] * 4)])
+    assert network.logits.grad is not None
+    true = torch.eye(8)[3]
+    # A softmax over equal logits says an eighth to everything.
+    expected = 1 / 8 - ((1.0 - distilled) * true + distilled * SAID.softmax(dim=0))
+    assert network.logits.grad.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_a_teacher_says_nothing_of_a_class_that_a_corpus_lacks() -> None:
+    network, held = Constant(), [0, 3, 4]
+    trainer = trainer_of(network, UNCHANGED, teacher=Told(SAID.tolist()).eval(), distilled=1.0)
+    trainer.epoch(0, [batch_of([held] * 4, [3] * 4)])
+    assert network.logits.grad is not None
+    # Calm is none of theirs: the three that are share out what it was given.
+    expected = torch.zeros(8)
+    expected[held] = 1 / 3 - SAID[held].softmax(dim=0)
+    assert network.logits.grad.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+class Louder(nn.Module):
+    """Answers by how loud each spectrogram is, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        self.asked.append(images)
+        return images.mean(dim=(1, 2, 3))[:, None].expand(-1, 8), torch.ones(len(images), 1)
+
+
+def test_a_teacher_hears_what_the_network_hears() -> None:
+    """The same changed and mixed spectrograms: a consistent teacher (Beyer et al. 2022)."""
+
+    class Keeping(Constant):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            heard.append(images)
+            return super().forward(images)
+
+    heard: list[Tensor] = []
+    teacher, batch = Louder().eval(), batch_of([ALL] * 4, [3] * 4)
+    spectrograms = torch.rand(batch.spectrograms.shape, generator=torch.Generator().manual_seed(5)) * 2.0 - 1.0
+    changes = AugmentConfig(noise_floor_probability=1.0, mixup=0.3)
+    trainer = trainer_of(Keeping(), changes, teacher=teacher, distilled=0.5)
+    trainer.epoch(0, [dataclasses.replace(batch, spectrograms=spectrograms)])
+    assert len(heard) == len(teacher.asked) == 1
+    assert torch.equal(heard[0], teacher.asked[0])
+
+
+def test_a_recipe_is_taught_by_another_on_the_same_clips(
+    uninterrupted: Path, cache: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    pupil = tiny_recipe(tmp_path / "pupil.yaml", teacher=str(config), optim={"distilled": 0.5})
+    one = Run(recipe.load(str(pupil)), None)
+    assert run_fit(cache, pupil, runs, "--all") == 1
+    folder = runs / "mini" / "all"
+    expected = f"error: There is no complete member 0 in {folder}: run `python -m train fit --config mini --all`."
+    assert expected in capsys.readouterr().err
+    assert not runs.exists()
+    shutil.copytree(uninterrupted / "mini", runs / "mini")
+    assert run_fit(cache, pupil, runs, "--all") == 0
+    # All else being equal, the seed too, it is the teacher that led elsewhere.
+    found, alone = (load_file(runs / name / "all" / "weights-0.safetensors") for name in ("pupil", "mini"))
+    assert not torch.equal(found["classifier.weight"], alone["classifier.weight"])
+    record = json.loads((runs / "pupil" / "all" / "run-0.json").read_text(encoding="utf-8"))
+    assert (record["recipe"]["teacher"], record["recipe_hash"]) == (str(config), one.recipe.hash)
+    # On the same clips: whoever taught all speakers teaches no fold.
+    assert run_fit(cache, pupil, runs, "--fold", 3) == 1
+    assert "in " + str(runs / "mini" / "fold3") + ": run `python -m train fit --config mini --fold 3`." in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_teacher_is_the_complete_run_of_its_recipe(uninterrupted: Path, config: Path, tmp_path: Path) -> None:
+    plain = recipe.load(str(config))
+    assert teacher_of(Run(plain, None), uninterrupted) is None
+    taught = dataclasses.replace(plain, name="pupil", teacher=str(config))
+    teacher = teacher_of(Run(taught, None), uninterrupted)
+    assert isinstance(teacher, Ensemble)
+    assert not teacher.training
+    (member,) = teacher.members
+    stored = weights_of(uninterrupted)
+    assert all(torch.equal(value, stored[name].to(value.dtype)) for name, value in member.state_dict().items())
+    for other, folder in ((Run(taught, 2), "fold2"), (Run(taught, 2, validate=True), "fold2-validate")):
+        with pytest.raises(RunError, match=rf"no complete member 0 in .*mini/{folder}: run `.* {other.option}`\."):
+            teacher_of(other, uninterrupted)
+    # Trained by another recipe of this name.
+    path = tiny_recipe(tmp_path / "mini.yaml", seed=1)
+    with pytest.raises(RunError, match=rf"come from recipe {plain.hash}, .* are now {recipe.load(str(path)).hash}"):
+        teacher_of(Run(dataclasses.replace(taught, teacher=str(path)), None), uninterrupted)
+
+
+# From pretrained weights.
+
+
+def hybrid_recipe(path: Path, rate: float) -> Path:
+    """Two tiny convolutions, one pretrained layer, and a head; `rate` is the encoder's."""
+    network = {"name": "hybrid", "options": {"channels": [], "layers": 1}, "pretrained": "whisper-tiny-en"}
+    return tiny_recipe(path, network=network, optim={"pretrained_rate": rate})
+
+
+def test_an_encoder_has_a_learning_rate_of_its_own() -> None:
+    network = networks.build("hybrid", {"n_mels": FeatureConfig().n_mels, "channels": (), "layers": 1})
+    trainer = trainer_of(network, UNCHANGED, steps=3, learning_rate=0.01, pretrained_rate=0.1)
+    others, encoder = trainer.optimiser.param_groups
+    expected = {id(values) for values in network.get_submodule("encoder").parameters()}
+    assert {id(values) for values in encoder["params"]} == expected
+    assert {id(values) for values in others["params"]} == {id(values) for values in network.parameters()} - expected
+    assert (others["max_lr"], encoder["max_lr"]) == pytest.approx((0.01, 0.001))
+    for number in range(2):
+        trainer.epoch(number, [batch_of([ALL] * 2, [3] * 2)] * 3)
+        # Up and down they go together.
+        assert encoder["lr"] == pytest.approx(0.1 * others["lr"])
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_an_encoder_moves_by_its_own_rate(rate: float) -> None:
+    torch.manual_seed(0)
+    network = networks.build("hybrid", {"n_mels": FeatureConfig().n_mels, "channels": (), "layers": 0})
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    trainer = trainer_of(network, UNCHANGED, learning_rate=1e-3, weight_decay=0.0, pretrained_rate=rate)
+    trainer.epoch(0, [batch_of([ALL] * 2, [3] * 2)])
+    moved = {name: float((p.detach() - before[name]).abs().max()) for name, p in network.named_parameters()}
+    # Adam's first step is as long as the learning rate, wherever there is a gradient.
+    head, convolution = moved["classifier.bias"], moved["encoder.convolution_2.bias"]
+    assert head > 0.0
+    assert convolution == pytest.approx(rate * head, rel=1e-3)
+
+
+def test_a_network_without_an_encoder_has_one_learning_rate() -> None:
+    network = networks.build("residual", SMALL)
+    (group,) = trainer_of(network, UNCHANGED, pretrained_rate=0.1).optimiser.param_groups
+    assert len(group["params"]) == len(list(network.parameters()))
+
+
+def test_training_starts_from_pretrained_weights(
+    cache: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = hybrid_recipe(tmp_path / "mini.yaml", 0.0)
+    assert run_fit(cache, config, tmp_path, "--all", "--pretrained", tmp_path / "nowhere") == 1
+    assert f"error: There is no {tmp_path / 'nowhere'}" in (said := capsys.readouterr().err)
+    assert "run `python -m train pretrained` first." in said
+    assert not (tmp_path / "mini").exists()
+    assert run_fit(cache, config, tmp_path, "--all", "--pretrained", encoder) == 0
+    theirs = load_file(encoder / FILES["whisper-tiny-en"])
+    trained = weights_of(tmp_path)
+    # At a rate of 0 they stay what they were.
+    assert {name for name in trained if name.startswith("encoder.")} == {f"encoder.{name}" for name in theirs}
+    assert all(torch.equal(trained[f"encoder.{name}"].half(), value) for name, value in theirs.items())
+    torch.manual_seed(recipe.load(str(config)).seed)
+    start = networks.build("hybrid", {"n_mels": FeatureConfig().n_mels, "channels": [], "layers": 1}).state_dict()
+    assert not torch.equal(trained["classifier.weight"], start["classifier.weight"].half())
+
+
+# With a reader.
+
+READER = {"layers": 1, "warped": 1, "iterations": 10}
+
+
+@pytest.fixture(scope="module")
+def read(cache: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe that has a reader, features, and the runs of `fit --all`."""
+    folder = tmp_path_factory.mktemp("read")
+    shutil.copytree(cache, folder / "cache")
+    config = tiny_recipe(folder / "mini.yaml", reader=READER)
+    assert run_fit(folder / "cache", config, folder / "runs", "--all", "--pretrained", encoder) == 0
+    return folder
+
+
+def test_a_reader_is_fitted_once(
+    read: Path, uninterrupted: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(read, tmp_path, dirs_exist_ok=True)
+    config, runs = tmp_path / "mini.yaml", tmp_path / "runs"
+    path = runs / "mini" / "all" / "reader.safetensors"
+    assert path == reader_path(Run(recipe.load(str(config)), None).folder(runs))
+    before = path.read_bytes()
+    learnt = load_file(path)
+    assert {name: tuple(value.shape) for name, value in learnt.items()} == {"weight": (8, 2 * 5 * 384), "bias": (8,)}
+    assert learnt["weight"].any()
+    # The members are those that would be trained alone.
+    alone, member = weights_of(uninterrupted), weights_of(runs)
+    assert all(torch.equal(alone[name], member[name]) for name in alone)
+    again = (tmp_path / "cache", config, runs, "--all", "--resume", "--pretrained", encoder)
+    assert run_fit(*again) == 0
+    assert ": fitted" not in capsys.readouterr().out
+    assert path.read_bytes() == before
+    # Where it was moved away it comes out again, from what was read and kept; the encoder isn't needed for it.
+    path.unlink()
+    assert run_fit(*again[:-1], tmp_path / "nowhere") == 0
+    assert f"{path}: fitted" in capsys.readouterr().out
+    assert load_file(path)["weight"].equal(learnt["weight"])
+
+
+def test_a_reader_waits_for_all_members(
+    cache: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever trains one member, beside others that train theirs, leaves the reader to `fit --resume`."""
+    config = tiny_recipe(tmp_path / "mini.yaml", reader=READER)
+    assert run_fit(cache, config, tmp_path, "--all", "--member", 0, "--pretrained", encoder) == 0
+    assert ": fitted" not in capsys.readouterr().out
+    one = Run(recipe.load(str(config)), None)
+    expected = (
+        rf"There is no {reader_path(one.folder(tmp_path))}: run `python -m train fit --config mini --all --resume`\."
+    )
+    with pytest.raises(RunError, match=expected):
+        load_network(one, tmp_path, encoder)
+
+
+@torch.no_grad()
+def test_members_and_reader_are_loaded_together(read: Path, encoder: Path) -> None:
+    one, runs = Run(recipe.load(str(read / "mini.yaml")), None), read / "runs"
+    network, record = load_network(one, runs, encoder)
+    assert isinstance(network, Together)
+    assert isinstance(network.convolutions, Ensemble)
+    assert isinstance(network.reader, Reader)
+    assert not any(part.training for part in network.modules())
+    assert one.recipe.reader is not None
+    assert network.temperature == one.recipe.reader.temperature
+    learnt = load_file(reader_path(one.folder(runs)))
+    assert torch.equal(network.reader.classifier.weight, learnt["weight"])
+    theirs = load_file(encoder / FILES["whisper-tiny-en"])
+    assert torch.equal(
+        network.reader.encoder.state_dict()["convolution_1.weight"], theirs["convolution_1.weight"].float()
+    )
+    # What is told is told of both.
+    assert record["recipe_hash"] == one.recipe.hash != one.recipe.members_hash == record_of(runs)["recipe_hash"]
+    assert record["recipe"] == json.loads(json.dumps(dataclasses.asdict(one.recipe)))
+    assert record["parameters"] == sum(values.numel() for values in network.parameters())
+    logits, attention = network(torch.zeros(2, 1, FeatureConfig().n_mels, FeatureConfig().min_frames))
+    assert (logits.shape, attention.shape) == ((2, 8), (2, FeatureConfig().min_frames // 8))
+    with pytest.raises(PretrainedError, match=r"run `python -m train pretrained` first"):
+        load_network(one, runs, read / "nowhere")
+
+
+def test_a_reader_of_another_recipe_is_refused(read: Path, encoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(read / "runs", tmp_path / "runs")
+    fitted = recipe.load(str(read / "mini.yaml"))
+    changed = recipe.load(str(tiny_recipe(tmp_path / "mini.yaml", reader=READER | {"penalty": 0.5})))
+    # The members stay as good as they were.
+    assert changed.members_hash == fitted.members_hash
+    expected = (
+        rf"reader\.safetensors comes from recipe {fitted.hash}, the recipe and the code are now {changed.hash}: move"
+    )
+    with pytest.raises(RunError, match=expected):
+        load_network(Run(changed, None), tmp_path / "runs", encoder)
+    # Without a reader there is nothing to be refused; what was said of one is forgotten.
+    alone = recipe.load(str(tiny_recipe(tmp_path / "mini.yaml")))
+    network, record = load_network(Run(alone, None), tmp_path / "runs")
+    assert isinstance(network, Ensemble)
+    assert (record["recipe_hash"], record["recipe"]["reader"]) == (alone.hash, None)
+
+
+def test_a_reader_of_other_data_is_refused(read: Path, encoder: Path, tmp_path: Path) -> None:
+    one, runs = Run(recipe.load(str(read / "mini.yaml")), None), tmp_path / "runs"
+    shutil.copytree(read / "runs", runs)
+    path = runs / "mini" / "all" / "run-0.json"
+    path.write_text(json.dumps(record_of(runs) | {"data_digest": "f" * 16}), encoding="utf-8")
+    with pytest.raises(RunError, match=r"were trained on different data \(.*f{16}.*\): train them again\."):
+        load_network(one, runs, encoder)
+
+
+def test_a_teacher_with_a_reader_finds_its_encoder(
+    read: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the folder that `fit --pretrained` names."""
+    config, runs = read / "mini.yaml", tmp_path / "runs"
+    shutil.copytree(read / "runs", runs)
+    pupil = tiny_recipe(tmp_path / "pupil.yaml", teacher=str(config), optim={"distilled": 1.0})
+    arguments = (read / "cache", pupil, runs, "--all", "--max-epochs", 1, "--pretrained")
+    assert run_fit(*arguments, tmp_path / "nowhere") == 1
+    assert f"error: There is no {tmp_path / 'nowhere'}" in capsys.readouterr().err
+    assert run_fit(*arguments, encoder) == 0
 
 
 # Several processes.

@@ -256,7 +256,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "code": (_listing("model.py"), "lists 'model.py'; only files of the kinds "),
     "a pickle": (_listing("weights.pt"), "lists 'weights.pt'; only files of the kinds "),
     "a pattern": (_listing("*.json"), "lists '*.json'; only files of the kinds "),
-    "too large": (_listing("more.bin", bundle.MAX_BYTES), "MB large, at most 24 MB"),
+    "too large": (_listing("more.bin", bundle.MAX_BYTES), "MB large, at most 36 MB"),
     "other sizes than are there": (_listing("more.bin"), "more.bin of tester/model has 0 bytes on the Hub, "),
     "no manifest": (lambda folder: (folder / MANIFEST).unlink(), "holds no model for this app at commit "),
     "no JSON": (lambda folder: (folder / MANIFEST).write_text("{"), "can't be read ("),

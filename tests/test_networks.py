@@ -14,12 +14,15 @@ from train import networks, recipe, runs
 from train.networks import NETWORKS
 from train.networks.ensemble import Ensemble
 from train.networks.pooling import AttentiveStatisticsPooling
+from train.networks.reader import Reader
 
 if TYPE_CHECKING:
     from torch import nn
 
-N_MELS = FeatureConfig().n_mels
+N_MELS, MIN_FRAMES = FeatureConfig().n_mels, FeatureConfig().min_frames
 SMALL = {"channels": [16, 16, 16, 16]}
+TEACHERS = {"teachers"} | {recipe.load(name).teacher for name in recipe.names()}
+"""Recipes whose networks never ship: they teach those that do, and may be as large as they like."""
 
 
 def built(name: str = "residual", seed: int = 0, **options: Any) -> nn.Module:
@@ -28,12 +31,12 @@ def built(name: str = "residual", seed: int = 0, **options: Any) -> nn.Module:
     return networks.build(name, {"n_mels": N_MELS, **SMALL, **options})
 
 
-def inputs(size: int, frames: int = 128, n_mels: int = N_MELS) -> torch.Tensor:
+def inputs(size: int, frames: int = MIN_FRAMES, n_mels: int = N_MELS) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.rand((size, 1, n_mels, frames), generator=generator) * 2.0 - 1.0
 
 
-@pytest.mark.parametrize("frames", [128, 160, 320])
+@pytest.mark.parametrize("frames", [192, 224, 608])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @torch.no_grad()
 def test_a_network_answers_logits_and_attention(name: str, frames: int) -> None:
@@ -81,7 +84,7 @@ def test_members_are_asked_together() -> None:
 def test_bands_are_a_matter_of_the_stem_alone(n_mels: int) -> None:
     network = built(n_mels=n_mels)
     stem = network.get_submodule("stem")
-    assert stem(inputs(1, n_mels=n_mels)).shape == (1, 16, 32, 64)
+    assert stem(inputs(1, n_mels=n_mels)).shape == (1, 16, 32, 96)
     behind = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in stem.parameters())
     assert behind == sum(p.numel() for p in built(n_mels=64).parameters()) - (16 * 5 * 5 + 2 * 16)
     # A window of the stem is a little wider than the bands that it steps over, and 5 frames long.
@@ -89,16 +92,48 @@ def test_bands_are_a_matter_of_the_stem_alone(n_mels: int) -> None:
 
 
 @torch.no_grad()
-def test_answers_are_float32_under_autocast_too() -> None:
+def test_of_bands_that_are_no_multiple_of_32_up_to_40_are_left() -> None:
     network = built()
+    assert N_MELS == 80
+    behind = network.get_submodule("stem")(inputs(1))
+    assert behind.shape == (1, 16, 40, 96)
+    assert network.get_submodule("blocks")(behind).shape == (1, 16, 5, 24)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"channels": (), "layers": 2}, {"encoder"}),
+        ({"layers": 2}, {"encoder", "blocks"}),
+        # Without layers, the encoder's two convolutions stay.
+        ({"layers": 0}, {"encoder", "blocks"}),
+        ({"channels": (), "layers": 0}, {"encoder"}),
+    ],
+)
+@torch.no_grad()
+def test_the_hybrid_network_does_without_convolutions_or_layers(options: dict[str, Any], parts: set[str]) -> None:
+    network = built("hybrid", **options).eval()
+    assert {name for name, _ in network.named_children()} & {"encoder", "blocks"} == parts
+    assert len(list(network.get_submodule("encoder.layers").children())) == options["layers"]
+    logits, attention = network(inputs(2))
+    assert logits.shape == (2, 8)
+    assert attention.shape == (2, MIN_FRAMES // CONTRACT.attention_stride)
+    assert torch.allclose(attention.sum(dim=1), torch.ones(2), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@torch.no_grad()
+def test_answers_are_float32_under_autocast_too(name: str) -> None:
+    network = built(name)
     with torch.autocast("cpu", torch.bfloat16):
         trained = network.train()(inputs(2))
         asked = network.eval()(inputs(1))
     assert [answer.dtype for answer in (*trained, *asked)] == [torch.float32] * 4
 
 
-def test_every_weight_is_trained() -> None:
-    network = built()
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_weight_is_trained(name: str) -> None:
+    network = built(name)
     logits, attributes = network(inputs(2))
     (logits.square().sum() + attributes.square().sum()).backward()
     heads = [*network.get_submodule("classifier").parameters(), *network.get_submodule("attributes").parameters()]
@@ -110,7 +145,9 @@ def test_every_weight_is_trained() -> None:
 
 def test_the_residual_network_has_its_size() -> None:
     network = built(channels=[16, 32, 96, 160], depths=[0, 1, 2, 2])
-    assert sum(parameter.numel() for parameter in network.parameters()) == 1_260_579
+    # With 128 bands, of which 4 are left, 1,260,579. A fifth is worth 160 * (128 + 2 * 8 + 2 * 6) to the pooling and
+    # the two heads, and the stem's window is narrower by 16 * 4 * 5.
+    assert sum(parameter.numel() for parameter in network.parameters()) == 1_285_219
 
 
 def test_the_first_stage_sees_all_that_the_stem_gives() -> None:
@@ -121,10 +158,13 @@ def test_the_first_stage_sees_all_that_the_stem_gives() -> None:
         assert strides == [(1, 1)] * expected + [(2, 2), (2, 2), (2, 1)]
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", [name for name in recipe.names() if name not in TEACHERS])
 def test_every_recipes_networks_fit_into_a_bundle(name: str) -> None:
     chosen = recipe.load(name)
-    parameters = chosen.members * sum(p.numel() for p in runs.build_member(chosen).parameters())
+    shipped = [runs.build_member(chosen) for _ in range(chosen.members)]
+    if chosen.reader is not None:
+        shipped.append(Reader(N_MELS, chosen.reader.layers))
+    parameters = sum(p.numel() for network in shipped for p in network.parameters())
     # Four bytes each in ONNX, two in FP16, one in INT8, and a tenth of a MB or two for the graphs.
     assert 7 * parameters < bundle.MAX_BYTES - 500_000
 
@@ -142,5 +182,5 @@ def test_pooling_is_the_weighted_mean_and_deviation() -> None:
 
 
 def test_an_unknown_network_is_told() -> None:
-    with pytest.raises(SerError, match=r"No network is called 'transformer'; there are residual\."):
+    with pytest.raises(SerError, match=r"No network is called 'transformer'; there are hybrid, residual\."):
         networks.build("transformer", {})

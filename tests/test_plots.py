@@ -110,8 +110,8 @@ def test_frequencies_are_octaves_from_bottom_to_top() -> None:
     heights = [height for _, height in ticks]
     assert heights == sorted(heights)
     assert heights[-1] == 1.0
-    # 1 kHz is mel 15 (Slaney); 50 Hz is 0.75, 8 kHz is 15 + 27 ln(8) / ln(6.4) = 45.25: step 41.31 of 129.
-    assert heights[3] == pytest.approx((129 * (15 - 0.75) / (45.2455 - 0.75) - 0.5) / 128, abs=1e-4)
+    # 1 kHz is mel 15 (Slaney); 0 Hz is 0, 8 kHz is 15 + 27 ln(8) / ln(6.4) = 45.25: step 26.85 of 81.
+    assert heights[3] == pytest.approx((81 * 15 / 45.2455 - 0.5) / 80, abs=1e-4)
 
 
 def test_the_colour_map_grows_brighter_all_the_way() -> None:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 CONFIG = FeatureConfig()
 RATE = CONFIG.sample_rate
+LONG_S = CONFIG.one_piece_s + 1.0
+"""Longer than what is judged in one piece: five windows."""
+SLICE = CONFIG.hop_length * CONTRACT.attention_stride
+"""Samples for which one number of the attention stands: 80 ms."""
 CALLS = 200 if os.environ.get("SER_SLOW") else 25
 """Calls of each of the eight threads; SER_SLOW=1 asks for as many as the demo promises to stand."""
 
@@ -63,7 +67,7 @@ def test_path_array_and_sound_agree_to_the_bit(
     assert answer(small.predict(integers.astype(np.float32) / 32768, rate)) == expected
     assert answer(small.predict(audio.read(path))) == expected
     assert answer(small.predict(small.read(path))) == expected
-    assert len(expected["windows"]) == (1 if seconds < 5 else 5)
+    assert len(expected["windows"]) == (1 if seconds < CONFIG.one_piece_s else 5)
 
 
 @bundles.needs_shipped
@@ -78,12 +82,12 @@ def test_path_array_and_sound_agree_on_the_model_that_ships(shipped: Recognizer,
 
 
 def test_asked_twice_it_says_the_same(small: Recognizer) -> None:
-    voice = sounds.voice(6.0)
+    voice = sounds.voice(LONG_S)
     assert answer(small.predict(voice, RATE)) == answer(small.predict(voice, RATE))
 
 
 def test_the_recording_is_left_as_it_was(small: Recognizer) -> None:
-    voice = sounds.voice(6.0)
+    voice = sounds.voice(LONG_S)
     before = voice.copy()
     small.predict(voice, RATE)
     np.testing.assert_array_equal(voice, before)
@@ -113,7 +117,7 @@ def test_temperature_divides_the_logits() -> None:
 @pytest.mark.parametrize(("threshold", "state"), [(0.0, "ok"), (0.59, "ok"), (0.61, "uncertain"), (1.0, "uncertain")])
 def test_below_the_threshold_it_is_uncertain(threshold: float, state: str) -> None:
     backend = bundles.ScriptedBackend(logits_of(angry=0.6))
-    prediction = bundles.recognizer(backend, uncertain_below=threshold).predict(sounds.voice(6.0), RATE)
+    prediction = bundles.recognizer(backend, uncertain_below=threshold).predict(sounds.voice(LONG_S), RATE)
     assert prediction.state == state
     assert {window.state for window in prediction.windows} == {state}
     assert prediction.label == "angry"
@@ -167,13 +171,13 @@ def test_spans_lie_within_the_recording(small: Recognizer) -> None:
 # Attention.
 
 
-@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.048, 3.3, 5.0, 8.7])
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 1.92, 3.3, 6.0, 8.7])
 def test_attention_sums_to_1_over_the_sound(seconds: float) -> None:
     for window in bundles.recognizer(config=bundles.ANY_SOUND).predict(sounds.tone(seconds), RATE).windows:
         assert window.sound is not None
         assert sum(window.attention) == pytest.approx(1.0, abs=1e-12)
         assert min(window.attention) > 0.0
-        slice_s = CONFIG.hop_length * CONTRACT.attention_stride / RATE
+        slice_s = SLICE / RATE
         assert slice_s * (len(window.attention) - 1) < window.sound.duration_s + 1e-9
         assert window.sound.duration_s <= slice_s * len(window.attention) + 1e-9
 
@@ -182,24 +186,24 @@ def test_attention_of_whole_slices_has_no_slice_more() -> None:
     """In seconds, start and end of a sound may differ by a hair more than its 8 slices."""
     even = np.full(24, 1 / 24, np.float32)
     for offset in range(200):
-        start = offset * 512 / RATE
-        duration_s = Span(start, start + 8 * 2048 / RATE).duration_s
+        start = offset * CONFIG.trim_hop_length / RATE
+        duration_s = Span(start, start + 8 * SLICE / RATE).duration_s
         assert len(bundles.recognizer()._attention(even, duration_s)) == 8
 
 
 def test_attention_on_what_was_filled_up_is_left_out() -> None:
-    # 1 s of sound are 8 slices; the network gave half of its attention to the silence behind them.
-    behind = CONFIG.min_frames // CONTRACT.attention_stride - 8
-    backend = bundles.ScriptedBackend([0.0] * 8, attention=[0.5 / 8] * 8 + [0.5 / behind] * behind)
+    # 1 s of sound are 12.5 slices of 24; the network gave half of its attention to the silence behind them.
+    behind = CONFIG.min_frames // CONTRACT.attention_stride - 13
+    backend = bundles.ScriptedBackend([0.0] * 8, attention=[0.5 / 13] * 13 + [0.5 / behind] * behind)
     (window,) = bundles.recognizer(backend, bundles.ANY_SOUND).predict(sounds.tone(1.0), RATE).windows
-    np.testing.assert_allclose(window.attention, [1 / 8] * 8, rtol=1e-6)
+    np.testing.assert_allclose(window.attention, [1 / 13] * 13, rtol=1e-6)
 
 
 def test_attention_on_nothing_but_what_was_filled_up_becomes_even() -> None:
     last = CONFIG.min_frames // CONTRACT.attention_stride - 1
     backend = bundles.ScriptedBackend([0.0] * 8, attention=[0.0] * last + [1.0])
     (window,) = bundles.recognizer(backend, bundles.ANY_SOUND).predict(sounds.tone(1.0), RATE).windows
-    np.testing.assert_allclose(window.attention, [1 / 8] * 8)
+    np.testing.assert_allclose(window.attention, [1 / 13] * 13)
 
 
 # No voice.
@@ -301,7 +305,7 @@ def test_from_0_3_s_on_there_is_an_answer(small: Recognizer) -> None:
 
 @pytest.mark.parametrize("gain_db", [-20.0, 20.0])
 def test_level_makes_no_difference(small: Recognizer, gain_db: float) -> None:
-    recording = np.concatenate([sounds.voice(3.0, level=0.1), sounds.tone(3.0, level=0.05)])
+    recording = np.concatenate([sounds.voice(3.0, level=0.1), sounds.tone(4.0, level=0.05)])
     plain, changed = (small.predict(np.float32(gain) * recording, RATE) for gain in (1.0, 10 ** (gain_db / 20.0)))
     assert [window.state for window in changed.windows] == [window.state for window in plain.windows]
     assert {window.state for window in plain.windows} == {"ok", "no_speech"}
@@ -332,7 +336,7 @@ def test_notes_on_a_long_recording_are_about_the_whole_of_it(small: Recognizer) 
 
 
 def test_to_dict_is_ready_for_json_and_keeps_its_schema(small: Recognizer) -> None:
-    fields = json.loads(json.dumps(small.predict(sounds.voice(6.0), RATE).to_dict(), allow_nan=False))
+    fields = json.loads(json.dumps(small.predict(sounds.voice(LONG_S), RATE).to_dict(), allow_nan=False))
     shape = {
         "state": str,
         "label": str,
@@ -423,14 +427,15 @@ def test_no_model_to_load(tmp_path: Path) -> None:
 
 def test_repr_tells_model_and_shapes(small: Recognizer) -> None:
     assert repr(small) == (
-        "Recognizer(small 1.2.3 fp32 from tests: log_mel (B, 1, 128, T) -> logits (B, 8), attention (B, T / 8))"
+        "Recognizer(small 1.2.3 fp32 from tests: log_mel (B, 1, 80, T) -> logits (B, 8), attention (B, T / 8))"
     )
 
 
 def test_warm_up_meets_short_and_long() -> None:
     backend = bundles.MeanBackend()
     bundles.recognizer(backend).warm_up()
-    assert {shape[3] for shape in backend.shapes} >= {CONFIG.min_frames, 320}
+    # 1 s, filled up; a window of 3 s and 6 s in one piece, to the next multiple of 32.
+    assert {shape[3] for shape in backend.shapes} >= {192, 320, 608}
     assert max(shape[0] for shape in backend.shapes) > 1
 
 
@@ -439,7 +444,7 @@ def test_warm_up_meets_short_and_long() -> None:
 
 def clips() -> list[tuple[Any, int]]:
     """Of different lengths, rates and kinds: one piece and windows, voice and none."""
-    lengths = [0.2, 0.8, 1.7, 2.9, 3.3, 4.6, 5.0, 6.2, 8.4]
+    lengths = [0.2, 0.8, 1.7, 2.9, 3.3, 4.6, 6.0, 6.2, 8.4]
     voices = [
         (sounds.voice(seconds, rate, pitch=90.0 + 15 * i, seed=i), rate)
         for i, (seconds, rate) in enumerate(zip(lengths, [16_000, 8_000, 22_050] * 3, strict=True))

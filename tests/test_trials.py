@@ -24,7 +24,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (configs / "trials").mkdir(parents=True)
     (configs / "base.yaml").write_text((recipe.CONFIGS / "base.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     for name, text in {
-        "short": "# The reference.\nextends: base\noptim: {epochs: 2}\n",
+        # A reader is fitted beside what ships; trials are of the convolutions alone.
+        "short": "# The reference.\nextends: base\noptim: {epochs: 2}\nreader: {layers: 2}\n",
         "worse": "# Without a ramp.\nextends: trials/short\naugment: {ramp: 0.0}\n",
         "better": "# Deeper.\nextends: trials/short\nnetwork: {options: {depths: [0, 2, 2, 2]}}\n",
     }.items():
@@ -38,7 +39,7 @@ def ran(runs: Path, name: str, *, record: dict[str, Any] | None = None, **figure
     folder = runs / name / "fold0-validate"
     folder.mkdir(parents=True)
     stored = {
-        "recipe_hash": recipe.load(f"trials/{name}").hash,
+        "recipe_hash": recipe.load(f"trials/{name}").members_hash,
         "data_digest": "0" * 16,
         "parameters": 1_000,
         # Only some epochs are validated; the last one always is.

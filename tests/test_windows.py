@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
-from ser_core import features, windows
+from ser_core import features, longform, windows
 from ser_core.config import FeatureConfig
+from ser_core.longform import Analysis, Series
 from ser_core.prediction import Span
+from ser_core.stretch import one_piece
 from ser_core.windows import stretches
 from tests import bundles, sounds
 
@@ -20,8 +23,8 @@ LENGTHS = [ONE_PIECE + 1, ONE_PIECE + HOP - 1, ONE_PIECE + HOP, ONE_PIECE + HOP 
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, RATE, ONE_PIECE - 1, ONE_PIECE])
-def test_up_to_five_seconds_is_one_piece(n_samples: int) -> None:
-    assert ONE_PIECE == 5 * RATE
+def test_up_to_six_seconds_is_one_piece(n_samples: int) -> None:
+    assert ONE_PIECE == 6 * RATE
     assert windows.grid(n_samples, CONFIG) == [(0, n_samples)]
 
 
@@ -75,7 +78,7 @@ def test_hull() -> None:
     assert windows.hull([Span(1.5, 3.0), Span(0.25, 2.0), Span(2.0, 2.5)]) == Span(0.25, 3.0)
 
 
-# A window depends on its own stretch of sound alone.
+# A window depends on the sound until its end alone, and hardly on any but its own.
 
 
 def recording() -> sounds.Floats:
@@ -84,25 +87,97 @@ def recording() -> sounds.Floats:
     return np.concatenate([sounds.voice(4.0, level=0.9), quiet, sounds.silence(2.0), sounds.tone(3.4)])
 
 
-def test_features_of_a_window_are_those_of_its_sound_alone() -> None:
+def test_a_window_is_much_like_its_sound_alone() -> None:
     samples = recording()
     whole = stretches(samples, CONFIG)
     # The voice ends at 6.75 s: the windows from 7 s on hold silence and the tone alone.
     assert [part.spectrogram is not None for part in whole] == [True] * 7 + [False] * 4
     for part, (start, end) in zip(whole, windows.grid(len(samples), CONFIG), strict=True):
-        (alone,) = stretches(samples[start:end], CONFIG)
+        alone = one_piece(samples[start:end], CONFIG)
         assert part.span == Span(start / RATE, end / RATE)
-        assert part.sound_s == alone.sound_s
-        assert part.voice_s == alone.voice_s
-        assert part.peak_dbfs == alone.peak_dbfs
-        if alone.spectrogram is None or alone.sound is None:
-            assert part.spectrogram is None
-            assert part.sound is None
-        else:
-            assert part.sound is not None
-            np.testing.assert_array_equal(part.spectrogram, alone.spectrogram)
-            assert part.sound.start_s - part.span.start_s == pytest.approx(alone.sound.start_s, abs=1e-9)
-            assert part.sound.end_s - part.span.start_s == pytest.approx(alone.sound.end_s, abs=1e-9)
+        assert part.peak_dbfs == pytest.approx(alone.peak_dbfs, abs=1.0)
+        if part.sound is None or part.spectrogram is None or alone.sound is None or alone.spectrogram is None:
+            assert (part.sound, part.spectrogram, alone.sound) == (None, None, None)
+            continue
+        assert start / RATE <= part.sound.start_s < part.sound.end_s <= end / RATE
+        if start < 4 * RATE < end:
+            # On its own it is brought to the loud voice's level, and the quiet one behind it is not heard.
+            assert part.sound.end_s >= alone.sound.end_s + start / RATE - 0.1
+            continue
+        assert part.sound.start_s - start / RATE == pytest.approx(alone.sound.start_s, abs=0.1)
+        assert part.sound.end_s - start / RATE == pytest.approx(alone.sound.end_s, abs=0.1)
+        # The same frames, up to where between two samples each lies.
+        assert part.spectrogram.max() == pytest.approx(1.0)
+        frames = round(part.sound.duration_s * CONFIG.frame_rate)
+        assert (part.spectrogram[:, frames:] == -1.0).all()
+        means = [one[:, :frames].mean(axis=1) for one in (part.spectrogram, alone.spectrogram)]
+        assert np.abs(means[0] - means[1]).mean() < 0.05
+
+
+def test_a_steady_sound_is_told_exactly() -> None:
+    """A tone of full scale under a voice's margin: levels and mel power by hand."""
+    samples = np.concatenate([sounds.voice(8.0), sounds.tone(4.0, level=0.5)])
+    part = stretches(samples, CONFIG)[-1]
+    assert part.peak_dbfs == pytest.approx(20.0 * np.log10(0.5 / np.sqrt(2.0)), abs=0.05)
+    assert part.voice_s == 0.0
+
+
+@pytest.mark.parametrize("largest", [700, 20_000, 200_000])
+def test_windows_are_the_same_in_whatever_pieces_sound_comes(largest: int) -> None:
+    samples, rng = np.concatenate([recording(), sounds.voice(9.0, pitch=150.0, seed=4)]), np.random.default_rng(0)
+    analysis, due, found, given = Analysis(CONFIG), windows.grid(len(samples), CONFIG), [], 0
+    while given < len(samples):
+        size = int(rng.integers(1, largest))
+        analysis.push(samples[given : given + size])
+        given += size
+        while due and due[0][1] <= len(analysis):
+            found.append(analysis.stretch(*due.pop(0)))
+            if due:
+                analysis.forget(due[0][0])
+    for ours, theirs in zip(found, stretches(samples, CONFIG), strict=True):
+        assert dataclasses.replace(ours, spectrogram=None, voice_s=0.0, peak_dbfs=0.0, sound_s=0.0) == (
+            dataclasses.replace(theirs, spectrogram=None, voice_s=0.0, peak_dbfs=0.0, sound_s=0.0)
+        )
+        assert (ours.voice_s, ours.sound_s) == (theirs.voice_s, theirs.sound_s)
+        assert ours.peak_dbfs == pytest.approx(theirs.peak_dbfs, abs=1e-9)
+        if ours.spectrogram is not None and theirs.spectrogram is not None:
+            np.testing.assert_allclose(ours.spectrogram, theirs.spectrogram, atol=1e-5)
+
+
+def test_what_is_not_needed_any_more_is_forgotten() -> None:
+    analysis, second = Analysis(CONFIG), sounds.voice(1.0)
+    sizes = []
+    for number in range(40):
+        analysis.push(second)
+        analysis.forget(max(0, (number - 3) * RATE))
+        kept = (value for value in vars(analysis).values() if isinstance(value, Series))
+        sizes.append(sum(len(series) - series.first for series in kept))
+    assert len(analysis) == 40 * RATE
+    assert max(sizes[10:]) <= max(sizes[:10])
+
+
+def test_a_detector_that_failed_once_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = recording()
+    analysis, working = Analysis(CONFIG), longform._requests()
+
+    class Failing:
+        def infer(self, *_: object) -> None:
+            raise RuntimeError("broken")
+
+    analysis.push(samples[: 2 * RATE])
+    monkeypatch.setattr(longform, "_requests", Failing)
+    with pytest.raises(RuntimeError, match="broken"):
+        analysis.push(samples[2 * RATE : 3 * RATE])
+    monkeypatch.setattr(longform, "_requests", lambda: working)
+    analysis.push(samples[3 * RATE :])
+    for window, expected in zip(windows.grid(len(samples), CONFIG), stretches(samples, CONFIG), strict=True):
+        assert analysis.stretch(*window).sound == expected.sound
+
+
+def test_a_sound_cards_constant_and_the_gain_change_nothing() -> None:
+    plain = stretches(recording(), CONFIG)
+    for changed in (stretches(0.2 * recording(), CONFIG), stretches(recording() + np.float32(0.05), CONFIG)):
+        assert [part.sound is None for part in changed] == [part.sound is None for part in plain]
 
 
 def test_a_stretch_is_cut_to_its_voice() -> None:
@@ -136,16 +211,6 @@ def test_a_stretch_without_voice_is_not_judged(samples: sounds.Floats, sound_s: 
     assert (part.sound, part.spectrogram) == (None, None)
     assert part.sound_s == sound_s
     assert part.voice_s < CONFIG.min_voice_s
-
-
-def test_the_answer_of_a_window_is_that_of_its_sound_alone() -> None:
-    recognizer, samples = bundles.recognizer(), recording()
-    whole = recognizer.predict(samples, RATE)
-    for window, (start, end) in zip(whole.windows, windows.grid(len(samples), CONFIG), strict=True):
-        alone = recognizer.predict(samples[start:end], RATE)
-        assert (window.state, window.label) == (alone.state, alone.label)
-        assert window.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
-        assert window.attention == pytest.approx(alone.windows[0].attention, abs=1e-6)
 
 
 def test_what_comes_later_changes_no_earlier_window() -> None:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SPEAKERS = {"ana": "female", "ben": "male", "cho": "female", "dag": "male", "eva": "female", "fay": "female"}
 LONG_CLIP = "ana-neutral.wav"
-"""The one clip that is longer than a window: 6 s."""
+"""The one clip that is longer than a window, and than what is judged in one piece."""
+LONG_S = FeatureConfig().one_piece_s + 1.0
+"""How long."""
 
 Row = tuple[str, str, str, str]
 """file, emotion, speaker and sex, as in the table of one's own recordings."""
@@ -108,7 +110,7 @@ def own_corpus(data: Path) -> Path:
     rows = own_rows()
     write_table(data, rows)
     for number, (name, *_) in enumerate(rows):
-        sound = sounds.voice(6.0 if name == LONG_CLIP else 1.0, pitch=90.0 + 4.0 * number, seed=number)
+        sound = sounds.voice(LONG_S if name == LONG_CLIP else 1.0, pitch=90.0 + 4.0 * number, seed=number)
         sounds.write(data / "own", sound, 16_000, stem=Path(name).stem)
     return data
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "download": "fetch RAVDESS from Zenodo",
     "prepare": "read the corpora and compute features once",
     "pack": "features -> one small file, to train elsewhere",
+    "pretrained": "fetch what a recipe starts from: the first layers of Whisper's encoder",
     "fit": "train folds, or the network that ships",
     "evaluate": "measure the folds' networks on the speakers they never heard",
     "trials": "gather what changes to the recipe were worth on validation speakers",

@@ -20,6 +20,8 @@ _LEAST_DEVIATION = 0.02
 """Under a decibel: a band that hardly moves isn't blown up."""
 _PER_DB = 2.0 / FeatureConfig().dynamic_range_db
 """Units of a normalised spectrogram per dB."""
+_NEPERS = math.log(10.0) / 10.0
+"""Natural logarithm of a ratio of powers per dB."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class AugmentConfig:
         style: share of clips that take over, in part, how loud each band is on average and how much it moves in another
             clip: another voice and microphone, the same melody (MixStyle, Zhou et al. 2021, arXiv:2104.02008; over
             frequencies, Schmid et al. 2022, DCASE workshop).
+        babble: share of clips behind which one to three others of the batch are heard.
+        babble_db: dB between the clip's power and that of all others together, least and most.
         tilt_db: dB at the edges of the spectrum, the most by which a random straight line tilts it.
         noise_floor_probability: share of clips that get a random noise floor.
         noise_floor_db: dB relative to the loudest bin, lowest and highest floor.
@@ -51,6 +55,8 @@ class AugmentConfig:
     tempo: float = 1.18
     formants: float = 1.15
     style: float = 0.0
+    babble: float = 0.0
+    babble_db: tuple[float, float] = (5.0, 25.0)
     tilt_db: float = 6.0
     noise_floor_probability: float = 0.3
     noise_floor_db: tuple[float, float] = (-80.0, -50.0)
@@ -77,6 +83,7 @@ class AugmentConfig:
             tempo=self.tempo**share,
             formants=self.formants**share,
             style=self.style * share,
+            babble=self.babble * share,
             tilt_db=self.tilt_db * share,
             noise_floor_probability=self.noise_floor_probability * share,
             time_mask_frames=self.time_mask_frames * share,
@@ -88,7 +95,7 @@ class AugmentConfig:
 def augment(
     batch: Tensor, config: AugmentConfig, band_hz: npt.NDArray[np.float64], generator: torch.Generator
 ) -> Tensor:
-    """Warp, style, tilt, noise floor, masks, each spectrogram with its own draws.
+    """Warp, babble, style, tilt, noise floor, masks, each spectrogram with its own draws.
 
     Args:
         batch: float32 (B, n_mels, `crop_frames`).
@@ -100,6 +107,7 @@ def augment(
         float32 (B, n_mels, `FeatureConfig.min_frames`).
     """
     batch = _warp(batch, config, band_hz, generator)
+    batch = _babble(batch, config, generator)
     batch = _style(batch, config.style, generator)
     batch = _tilt(batch, config.tilt_db, generator)
     batch = _noise_floor(batch, config, generator)
@@ -197,6 +205,26 @@ def _renormalise(batch: Tensor) -> Tensor:
     return (batch - batch.amax(dim=(1, 2), keepdim=True) + 1.0).clamp_(-1.0, 1.0)
 
 
+def _babble(batch: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Add the power of one to three other clips of the batch, so that nobody is heard who isn't trained on."""
+    if config.babble <= 0.0:
+        return batch
+    size = len(batch)
+    power = torch.exp((batch - 1.0) / _PER_DB * _NEPERS).masked_fill(batch <= -1.0, 0.0)
+    # Any three shifts but 0: nobody talks over themselves.
+    shifts = 1 + torch.rand((3, size), generator=generator).mul(size - 1).long()
+    talking = torch.rand((3, size), generator=generator) < torch.tensor([[1.0], [0.6], [0.3]])
+    partners = _send((torch.arange(size) + shifts) % size, batch)
+    others = (power[partners] * _send(talking.float(), batch)[:, :, None, None]).sum(dim=0)
+    below = _uniform((size, 1, 1), *config.babble_db, batch, generator)
+    scale = power.mean(dim=(1, 2), keepdim=True) / others.mean(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    mixed = power + others * scale * torch.exp(-below * _NEPERS)
+    heard = _renormalise(torch.log(mixed.clamp_min(1e-12)) / _NEPERS * _PER_DB + 1.0)
+    chosen = _uniform((size, 1, 1), 0.0, 1.0, batch, generator) < config.babble
+    filled_up = batch.amax(dim=1, keepdim=True) <= -1.0
+    return torch.where(chosen & ~filled_up, heard, batch)
+
+
 def _style(batch: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Each band's mean and deviation over time moved towards those of another clip; silence takes no part."""
     if probability <= 0.0:
@@ -242,8 +270,7 @@ def _noise_floor(batch: Tensor, config: AugmentConfig, generator: torch.Generato
     ripple = _send(torch.randn((size, n_mels, n_frames), generator=generator), batch) * 2.0
     noise_db = level + slope * line + ripple
     signal_db = (batch - 1.0) / _PER_DB
-    nepers = math.log(10.0) / 10.0
-    noisy = torch.logaddexp(signal_db * nepers, noise_db * nepers) / nepers * _PER_DB + 1.0
+    noisy = torch.logaddexp(signal_db * _NEPERS, noise_db * _NEPERS) / _NEPERS * _PER_DB + 1.0
     chosen = _uniform((size, 1, 1), 0.0, 1.0, batch, generator) < config.noise_floor_probability
     filled_up = batch.amax(dim=1, keepdim=True) <= -1.0
     return torch.where(chosen & ~filled_up, _renormalise(noisy), batch)

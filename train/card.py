@@ -104,6 +104,11 @@ def _what(shipped: Bundle) -> str:
     members = recipe.get("members", 1) if isinstance(recipe, dict) else 1
     size = f" with {training['parameters']:,} parameters together" if "parameters" in training else ""
     networks = f"{members} small convolutional networks" if members > 1 else "A small convolutional network"
+    if isinstance(recipe, dict) and recipe.get("reader"):
+        networks += (
+            " and a logistic regression on what the first layers of OpenAI's Whisper tiny.en make of it (MIT licence; "
+            "pretrained on speech from the web, and left as they came),"
+        )
     return (
         f"# Emotion in a voice: {shipped.name} {shipped.version}\n\n"
         f"Tells which of eight acted emotions ({', '.join(LABELS)}) a voice sounds like, how sure it is, and which "

@@ -20,6 +20,7 @@ from ser_core.emotions import LABELS
 from train import corpora, export, figures, judging, recipe, robustness
 from train.cache import FeatureCache
 from train.judging import PRECISIONS, ResultsError
+from train.pretrained import FOLDER
 from train.runs import ORIGIN, Run, load_network
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ RESULTS = recipe.ROOT / "train" / "results"
 
 @contextlib.contextmanager
 def deployed(
-    one: Run, cache: FeatureCache, runs: Path
+    one: Run, cache: FeatureCache, runs: Path, folder: Path = FOLDER
 ) -> Iterator[tuple[dict[Precision, OpenVinoBackend], dict[str, Any]]]:
     """A run's network in all precisions, INT8 calibrated on clips that it was trained on, and the run's record.
 
     Raises:
         RunError, ResultsError: the run isn't complete, or belongs to other code or other data.
     """
-    network, record = load_network(one, runs)
+    network, record = load_network(one, runs, folder)
     if record["data_digest"] != cache.digest:
         raise ResultsError(
             f"The network of {one.name} was trained on data {record['data_digest']}, the features now hold "
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--leave-out", nargs="+", default=[], metavar="CORPUS", help="judge corpora that were left out")
     parser.add_argument("--cache", type=Path, default=Path(".cache/features"), help="features, for INT8's calibration")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where `fit` put the networks")
+    parser.add_argument("--pretrained", type=Path, default=FOLDER, help="folder of pretrained weights")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where logits and figures go")
 
 
@@ -106,7 +108,7 @@ def _judge(args: argparse.Namespace, chosen: Recipe, folder: Path) -> None:
     for fold in args.fold:
         one = Run(chosen, fold)
         clips = _test_clips(one, cache, by_key)
-        with deployed(one, cache, args.runs) as (backends, record):
+        with deployed(one, cache, args.runs, args.pretrained) as (backends, record):
             origin = {key: record[key] for key in ORIGIN}
             if args.robustness:
                 for name, parts in robustness.judge(clips, backends, fold, args.data).items():
@@ -115,7 +117,7 @@ def _judge(args: argparse.Namespace, chosen: Recipe, folder: Path) -> None:
                 judging.save(folder / f"fold{fold}.npz", judging.judge(clips, backends, fold), origin)
     for corpus in args.leave_out:
         one = Run(chosen, None, left_out=corpus)
-        with deployed(one, cache, args.runs) as (backends, record):
+        with deployed(one, cache, args.runs, args.pretrained) as (backends, record):
             judged = judging.judge(_test_clips(one, cache, by_key), backends, 0, what=corpus)
             heard = [cache.clips[index] for index in one.split(cache).train]
             origin = {

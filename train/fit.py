@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ser_core.emotions import EMOTIONS
-from train import recipe
+from train import reader, recipe
 from train.batches import Sampler
 from train.cache import FeatureCache
 from train.loop import Trainer
 from train.place import Place
-from train.runs import Run, RunError, build_member, save_member
+from train.pretrained import FOLDER
+from train.runs import Run, RunError, reader_path, save_member, save_reader, start_of, teacher_of
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +42,7 @@ def train(
     member: int = 0,
     resume: bool = False,
     max_epochs: int | None = None,
+    pretrained: Path = FOLDER,
 ) -> dict[str, Any]:
     """Train one network of a run, from the start or from its last checkpoint.
 
@@ -52,6 +54,7 @@ def train(
         member: which of the recipe's networks.
         resume: go on from the checkpoint, if there is one.
         max_epochs: stop, with a checkpoint, after so many in this call.
+        pretrained: folder of the weights that recipes may start from.
 
     Returns:
         The network's record, also written, see `runs.save_member`, once it is complete.
@@ -76,15 +79,16 @@ def train(
         raise RunError(f"{len(split.train)} clips don't fill one batch of {optim.batch_size}: add clips or lower it.")
     torch.manual_seed(seed)
     trainer = Trainer(
-        build_member(run.recipe),
+        start_of(run.recipe, pretrained),
         optim,
         run.recipe.augment,
         band_hz=cache.band_hz,
         steps_per_epoch=sampler.batches,
         seed=seed,
         place=place,
+        teacher=teacher_of(run, runs, pretrained),
     )
-    identity = {"recipe_hash": run.recipe.hash, "data_digest": cache.digest}
+    identity = {"recipe_hash": run.recipe.members_hash, "data_digest": cache.digest}
     history = _take_up(checkpoint, trainer, identity) if resume and checkpoint.is_file() else []
     if checkpoint.is_file() and not resume:
         raise RunError(f"{checkpoint} is there already: go on with --resume, or move it away to start anew.")
@@ -128,6 +132,30 @@ def train(
     if len(history) == optim.epochs and place.rank == 0:
         save_member(folder, trainer.averaged(sampler.epoch(0, run.recipe.augment.degraded)), record)
     return record
+
+
+def read(run: Run, cache: FeatureCache, runs: Path, cached: Path, pretrained: Path) -> None:
+    """Fit the reader of a run whose recipe has one, unless it is there already.
+
+    Args:
+        run: which.
+        cache: features of all corpora of its recipe.
+        runs: folder of all runs.
+        cached: the features on disk; what an encoder says of them is kept beside them.
+        pretrained: folder of its weights.
+
+    Raises:
+        PretrainedError: the encoder's weights aren't there.
+    """
+    config = run.recipe.reader
+    if config is None or reader_path(run.folder(runs)).is_file():
+        return
+    main = run.recipe.corpora[0]
+    kept = cached if cached.is_dir() else cached.parent
+    said = reader.statistics(cache, main, config, pretrained, kept)
+    weight, bias = reader.fit(cache, run.split(cache).train, run.main, said, config)
+    save_reader(run, runs, weight, bias, cache)
+    print(f"{reader_path(run.folder(runs))}: fitted")
 
 
 def _take_up(checkpoint: Path, trainer: Trainer, identity: dict[str, str]) -> list[dict[str, float]]:
@@ -181,6 +209,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint; skip what is complete")
     parser.add_argument("--cache", type=Path, default=Path(".cache/features"), help="features made by `prepare`")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and weights go")
+    parser.add_argument("--pretrained", type=Path, default=FOLDER, help="folder of pretrained weights")
     parser.add_argument("--max-epochs", type=int, help="stop after so many, with a checkpoint")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores, shared by torchrun's processes)")
 
@@ -214,9 +243,21 @@ def run(args: argparse.Namespace) -> int:
         )
     with Place.find() as place:
         for one, member in itertools.product(asked(chosen, args), members):
-            record = train(one, cache, args.runs, place, member=member, resume=args.resume, max_epochs=args.max_epochs)
+            record = train(
+                one,
+                cache,
+                args.runs,
+                place,
+                member=member,
+                resume=args.resume,
+                max_epochs=args.max_epochs,
+                pretrained=args.pretrained,
+            )
             done = len(record["history"]) == chosen.optim.epochs
             if place.rank == 0:
                 told = "complete" if done else "stopped, go on with --resume"
                 print(f"{one.folder(args.runs)}, member {member}: {told}")
+        if place.rank == 0 and args.member is None:
+            for one in asked(chosen, args):
+                read(one, cache, args.runs, args.cache, args.pretrained)
     return 0

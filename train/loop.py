@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from ser_core.config import FeatureConfig
 from train.augment import AugmentConfig, augment, mixup, targets
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ class OptimConfig:
         batch_size: clips in a step.
         learning_rate: peak of the one-cycle schedule (Smith & Topin 2018, arXiv:1708.07120).
         warm_up: share of all steps in which it rises to that peak.
+        pretrained_rate: the learning rate of an encoder that was pretrained, as a share of that of everything else.
         weight_decay: of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
         average_decay: of the exponential moving average of the weights, which is the result.
         attributes: weight of the loss for intensity, channel and sex, see `Batch`, beside that for the emotion.
+        distilled: share of the target that is what a teacher says of the same changed spectrogram, where the recipe has
+            one (Hinton et al. 2015, arXiv:1503.02531; on what both hear alike: Beyer et al. 2022, arXiv:2106.05237).
         bfloat16: convolutions in bfloat16 under autocast; weights and everything else stay float32.
     """
 
@@ -41,9 +45,11 @@ class OptimConfig:
     batch_size: int = 32
     learning_rate: float = 2e-3
     warm_up: float = 0.1
+    pretrained_rate: float = 1.0
     weight_decay: float = 0.05
     average_decay: float = 0.999
     attributes: float = 0.0
+    distilled: float = 0.0
     bfloat16: bool = True
 
 
@@ -66,6 +72,7 @@ class Trainer:
         steps_per_epoch: for the schedule.
         seed: with the epoch's number and the process's, all that an epoch's draws depend on.
         place: where to compute, and beside which other processes.
+        teacher: in eval mode; what it says is a share of the target, see `OptimConfig.distilled`.
     """
 
     def __init__(
@@ -78,25 +85,28 @@ class Trainer:
         steps_per_epoch: int,
         seed: int,
         place: Place,
+        teacher: nn.Module | None = None,
     ) -> None:
         self.network: nn.Module = network.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.distributed = place.wrap(self.network)
         self.average = AveragedModel(
             self.network,
             multi_avg_fn=get_ema_multi_avg_fn(optim.average_decay),  # type: ignore[no-untyped-call]
             use_buffers=True,
         )
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=optim.learning_rate, weight_decay=optim.weight_decay
-        )
+        groups = _groups(self.network, optim)
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=optim.weight_decay)
+        # Behind the average, which shall be a network of its own and no graph.
+        shape = (optim.batch_size // place.size, 1, len(band_hz), FeatureConfig().min_frames)
+        self.distributed = place.wrap(place.captured(self.network.train(), shape, bfloat16=optim.bfloat16))
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
-            optim.learning_rate,
+            [group["lr"] for group in groups],
             total_steps=optim.epochs * steps_per_epoch,
             pct_start=optim.warm_up,
         )
         self.optim, self.changes, self.band_hz, self.seed = optim, changes, band_hz, seed
         self.place, self.device = place, place.device
+        self.teacher = None if teacher is None else teacher.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def epoch(self, number: int, batches: Iterable[Batch]) -> EpochResult:
         """One pass over `batches`, changed as much as this epoch's place in the training asks for.
@@ -128,6 +138,7 @@ class Trainer:
         images = changed[:, None].contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.optim.bfloat16):
             logits, told = self.distributed(images)
+        target = self._taught(target, images, classes)
         # A class that a clip's corpus lacks takes no part in its loss: no corpus teaches "never calm".
         scores = logits.float().masked_fill(~classes, -1e4).log_softmax(dim=1)
         loss = -(target * scores).sum(dim=1).mean()
@@ -139,6 +150,16 @@ class Trainer:
         self.schedule.step()
         self.average.update_parameters(self.network)
         return loss.detach(), (logits.argmax(dim=1) == emotions).float().mean()
+
+    @torch.no_grad()
+    def _taught(self, target: Tensor, images: Tensor, classes: Tensor) -> Tensor:
+        """Float32 (B, 8), the target as it is, or moved towards what the teacher says."""
+        if self.teacher is None:
+            return target
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.optim.bfloat16):
+            logits, _ = self.teacher(images)
+        said = logits.float().masked_fill(~classes, -1e4).softmax(dim=1)
+        return torch.lerp(target, said, self.optim.distilled)
 
     def averaged(self, batches: Iterable[Batch]) -> nn.Module:
         """The averaged network with batch-norm statistics of its own, in eval mode; training goes on undisturbed.
@@ -165,3 +186,13 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+def _groups(network: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
+    """The parameters with their learning rates: an encoder's, where there is one, and all others."""
+    encoder = [values for name, values in network.named_parameters() if name.startswith("encoder.")]
+    others = [values for name, values in network.named_parameters() if not name.startswith("encoder.")]
+    groups = [{"params": others, "lr": optim.learning_rate}]
+    if encoder:
+        groups.append({"params": encoder, "lr": optim.learning_rate * optim.pretrained_rate})
+    return groups

@@ -59,6 +59,25 @@ class Place:
             return network
         return nn.parallel.DistributedDataParallel(network)
 
+    def captured(self, network: nn.Module, shape: tuple[int, ...], *, bfloat16: bool) -> nn.Module:
+        """On one GPU, the network's passes of training as CUDA graphs; elsewhere the network as it is.
+
+        A small network's kernels take less time than starting them one by one from Python.
+
+        Args:
+            network: in training mode; one pass is made in it.
+            shape: of every batch, float32.
+            bfloat16: whether the passes run under autocast.
+        """
+        if self.device.type != "cuda" or self.size > 1:
+            return network
+        images = torch.zeros(shape, device=self.device)
+        # What autocast has cast once would be missing in the graph.
+        with torch.autocast("cuda", torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+            # The same network, whose passes are replaced.
+            torch.cuda.make_graphed_callables(network, (images,))
+        return network
+
     def take(self, values: Tensor) -> Tensor:
         """Values from the CPU, on the device, which goes on with what it has while they travel."""
         if self.device.type == "cpu":

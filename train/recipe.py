@@ -14,6 +14,7 @@ from ser_core.config import FeatureConfig
 from ser_core.errors import SerError
 from train.augment import AugmentConfig
 from train.loop import OptimConfig
+from train.reader import ReaderConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,6 @@ CONFIGS = ROOT / "train" / "configs"
 _CODE = (
     "ser_core/features.py",
     "ser_core/voice.py",
-    "ser_core/windows.py",
     "train/augment.py",
     "train/batches.py",
     "train/cache.py",
@@ -34,9 +34,15 @@ _CODE = (
     "train/splits.py",
     "train/networks/ensemble.py",
     "train/networks/pooling.py",
+    "train/networks/residual.py",
 )
-"""Code that results depend on, beside the network's own file; how files are decoded shows in the data's digest."""
+"""Code that weights depend on, beside the network's own file; how files are decoded shows in the data's digest."""
 
+_PARTS = {"hybrid": ("train/networks/encoder.py",)}
+"""What a network's own file is built from, beside that."""
+
+READER = ("train/reader.py", "train/networks/reader.py", "train/networks/encoder.py")
+"""Code that a reader's weights depend on beside that."""
 
 _Config = TypeVar("_Config")
 
@@ -47,10 +53,13 @@ class RecipeError(SerError):
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A key of `train.networks.NETWORKS`, and the options of its constructor."""
+    """A key of `train.networks.NETWORKS`, the options of its constructor, and what its encoder starts from, a key of
+    `train.pretrained.FILES`; chance alone if None.
+    """
 
     name: str = "residual"
     options: dict[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class Recipe:
         corpora: what is trained on, keys of `train.corpora.CORPORA`.
         network, augment, optim: see there.
         members: how many networks are trained apart and asked together, see `train.networks.ensemble`.
+        reader: a linear reading of a pretrained encoder that is asked together with them; none if None.
+        teacher: a recipe whose networks, trained on the same clips, teach these, see `OptimConfig.distilled`.
         seed: of everything that is drawn.
     """
 
@@ -71,6 +82,8 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     members: int = 1
+    reader: ReaderConfig | None = None
+    teacher: str | None = None
     seed: int = 0
 
     def seed_of(self, member: int) -> int:
@@ -80,11 +93,22 @@ class Recipe:
     @property
     def hash(self) -> str:
         """Twelve hex digits that change with the recipe, the feature config and the code that both are read by."""
+        if self.reader is None:
+            return self.members_hash
+        fields = json.dumps(dataclasses.asdict(self.reader), sort_keys=True)
+        return hashlib.sha256(f"{self.members_hash}{fields}{code_hash(*READER)}".encode()).hexdigest()[:12]
+
+    @property
+    def members_hash(self) -> str:
+        """The same of what the members' weights depend on."""
         digest = hashlib.sha256()
         fields = dataclasses.asdict(self) | {"features": FeatureConfig().to_dict()}
+        del fields["reader"]
+        if self.teacher is not None:
+            fields["teacher"] = load(self.teacher).hash
         digest.update(json.dumps(fields, sort_keys=True).encode())
-        for name in (*_CODE, f"train/networks/{self.network.name}.py"):
-            digest.update(_meaning(ROOT / name).encode())
+        own = (f"train/networks/{self.network.name}.py", *_PARTS.get(self.network.name, ()))
+        digest.update(code_hash(*_CODE, *own).encode())
         return digest.hexdigest()[:12]
 
 
@@ -104,10 +128,19 @@ def load(name: str) -> Recipe:
             network=NetworkConfig(**fields.pop("network", {})),
             augment=_build(AugmentConfig, fields.pop("augment", {})),
             optim=_build(OptimConfig, fields.pop("optim", {})),
+            reader=None if (reader := fields.pop("reader", None)) is None else _build(ReaderConfig, reader),
             **fields,
         )
     except TypeError as error:
         raise RecipeError(f"The recipe {name!r} can't be read: {error}.") from error
+
+
+def code_hash(*names: str) -> str:
+    """Twelve hex digits that change with what these files of the project do, not with what they say about it."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(_meaning(ROOT / name).encode())
+    return digest.hexdigest()[:12]
 
 
 def names() -> list[str]:
@@ -129,7 +162,19 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise RecipeError(f"The recipes extend each other in a loop: {' -> '.join((*seen, name))}.")
     own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     base = own.pop("extends", None)
-    return _merge(_resolve(base, (*seen, name)), own) if base else own
+    if base is None:
+        return own
+    fields = _resolve(base, (*seen, name))
+    # Another network knows nothing of the options of the one before.
+    before = _network_name(fields, NetworkConfig().name)
+    if _network_name(own, before) != before:
+        fields.pop("network", None)
+    return _merge(fields, own)
+
+
+def _network_name(fields: dict[str, Any], default: str) -> str:
+    name: str = (fields.get("network") or {}).get("name", default)
+    return name
 
 
 def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ser_core.config import FeatureConfig
 from ser_core.errors import SerError
-from train import networks, splits
+from train import networks, pretrained, reader, recipe, splits
 from train.networks.ensemble import Ensemble
+from train.networks.reader import Together
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,6 +96,36 @@ def build_member(chosen: Recipe) -> nn.Module:
     return networks.build(chosen.network.name, {"n_mels": FeatureConfig().n_mels, **chosen.network.options})
 
 
+def start_of(chosen: Recipe, folder: Path) -> nn.Module:
+    """What training of a member starts from: `build_member`, with pretrained weights where the recipe asks for them.
+
+    Raises:
+        PretrainedError: they are not in `folder`, or don't fit.
+    """
+    network = build_member(chosen)
+    if chosen.network.pretrained is not None:
+        pretrained.load(network, chosen.network.pretrained, folder)
+    return network
+
+
+def teacher_of(run: Run, runs: Path, folder: Path = pretrained.FOLDER) -> nn.Module | None:
+    """The networks that teach a run's, trained on the same clips, as one in eval mode; None where the recipe has none.
+
+    Args:
+        run: whose.
+        runs: folder of all runs.
+        folder: of pretrained weights, where the teacher has a reader.
+
+    Raises:
+        RunError: they aren't complete, or belong to another state of the code.
+        PretrainedError: the encoder's weights aren't there.
+    """
+    if run.recipe.teacher is None:
+        return None
+    network, _ = load_network(dataclasses.replace(run, recipe=recipe.load(run.recipe.teacher)), runs, folder)
+    return network
+
+
 def record_path(folder: Path, member: int) -> Path:
     """Where a run's folder holds what is known of a complete member."""
     return folder / f"run-{member}.json"
@@ -133,23 +165,89 @@ def load_record(run: Run, runs: Path, member: int) -> dict[str, Any]:
             f"{run.recipe.name} {run.option}`."
         )
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if record["recipe_hash"] != run.recipe.hash:
+    if record["recipe_hash"] != run.recipe.members_hash:
         raise RunError(
             f"The weights in {path.parent} come from recipe {record['recipe_hash']}, the recipe and the code are now "
-            f"{run.recipe.hash}: train again."
+            f"{run.recipe.members_hash}: train again."
         )
     return record
 
 
-def load_network(run: Run, runs: Path) -> tuple[nn.Module, dict[str, Any]]:
+def reader_path(folder: Path) -> Path:
+    """Where a run's folder holds what its reader has learnt."""
+    return folder / "reader.safetensors"
+
+
+def save_reader(run: Run, runs: Path, weight: Tensor, bias: Tensor, cache: FeatureCache) -> None:
+    """Write what the run's reader has learnt, and what it belongs to.
+
+    Args:
+        run: which.
+        runs: folder of all runs.
+        weight: float32 (8, C).
+        bias: float32 (8,).
+        cache: the features that it was fitted on.
+    """
+    from safetensors.torch import save_file
+
+    origin = {"recipe_hash": run.recipe.hash, "data_digest": cache.digest}
+    path = reader_path(run.folder(runs))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside and then renamed: what was cut off while it was written would pass for fitted.
+    part = path.with_suffix(".part")
+    save_file({"weight": weight, "bias": bias}, part, metadata=origin)
+    part.replace(path)
+
+
+def load_reader(run: Run, runs: Path, folder: Path) -> tuple[nn.Module, dict[str, str]]:
+    """A run's reader, in eval mode, and the recipe and the data that it belongs to.
+
+    Args:
+        run: of a recipe that has a reader.
+        runs: folder of all runs.
+        folder: of the pretrained weights.
+
+    Raises:
+        RunError: it isn't fitted, or belongs to another state of the code.
+        PretrainedError: the encoder's weights aren't there.
+    """
+    from safetensors import safe_open
+
+    if run.recipe.reader is None:
+        raise RunError(f"The recipe {run.recipe.name} has no reader.")
+    path = reader_path(run.folder(runs))
+    if not path.is_file():
+        raise RunError(
+            f"There is no {path}: run `python -m train fit --config {run.recipe.name} {run.option} --resume`."
+        )
+    with safe_open(path, "pt") as stored:
+        origin, learnt = stored.metadata(), {key: stored.get_tensor(key) for key in ("weight", "bias")}
+    if origin["recipe_hash"] != run.recipe.hash:
+        raise RunError(
+            f"{path} comes from recipe {origin['recipe_hash']}, the recipe and the code are now {run.recipe.hash}: "
+            "move it away and fit again."
+        )
+    network = reader.build(run.recipe.reader, folder)
+    network.classifier.load_state_dict(learnt)
+    return network, origin
+
+
+def load_network(run: Run, runs: Path, folder: Path = pretrained.FOLDER) -> tuple[nn.Module, dict[str, Any]]:
     """The averaged networks of a complete run as one, in eval mode, and what is known of them.
 
+    Args:
+        run: which.
+        runs: folder of all runs.
+        folder: of pretrained weights, where the recipe has a reader.
+
     Returns:
-        An `Ensemble`, and the record of its first member, `torch` and `device` those of all.
+        An `Ensemble`, with a reader beside it where the recipe has one; and the record of its first member, with the
+        run's recipe, and `torch` and `device` those of all.
 
     Raises:
         RunError: a member isn't complete, belongs to another state of the code, or was trained on other data than the
             first.
+        PretrainedError: the encoder's weights aren't there.
     """
     from safetensors.torch import load_file
 
@@ -159,10 +257,20 @@ def load_network(run: Run, runs: Path) -> tuple[nn.Module, dict[str, Any]]:
         network = build_member(run.recipe)
         network.load_state_dict(load_file(weights_path(run.folder(runs), member)))
         members.append(network)
-    if len(digests := {record["data_digest"] for record in records}) > 1:
+    together: nn.Module = Ensemble(members)
+    digests = {record["data_digest"] for record in records}
+    if run.recipe.reader is not None:
+        beside, origin = load_reader(run, runs, folder)
+        together = Together(together, beside, run.recipe.reader.temperature)
+        digests.add(origin["data_digest"])
+    if len(digests) > 1:
         raise RunError(
-            f"The members in {run.folder(runs)} were trained on different data ({', '.join(sorted(digests))}): train "
+            f"The networks in {run.folder(runs)} were trained on different data ({', '.join(sorted(digests))}): train "
             "them again."
         )
+    # The members know nothing of a reader that came to their recipe later.
+    said = {"recipe": json.loads(json.dumps(dataclasses.asdict(run.recipe))), "recipe_hash": run.recipe.hash}
     places = {key: ", ".join(sorted({record[key] for record in records})) for key in ("torch", "device")}
-    return Ensemble(members).eval(), records[0] | places | {"packed": any(record["packed"] for record in records)}
+    found = records[0] | places | {"packed": any(record["packed"] for record in records)}
+    parameters = sum(values.numel() for values in together.parameters())
+    return together.eval(), found | said | {"parameters": parameters}

@@ -43,16 +43,17 @@ def gather(runs: Path, fold: int) -> list[dict[str, Any]]:
         if not written.is_file():
             continue
         record = json.loads(written.read_text(encoding="utf-8"))
-        if record["recipe_hash"] != chosen.hash:
+        # A trial is of the members alone: `fit` validates them without a reader.
+        if record["recipe_hash"] != chosen.members_hash:
             raise RunError(
-                f"The trial {path.stem} was trained by recipe {record['recipe_hash']}, now it is {chosen.hash}: train "
-                "it again, or move its folder away."
+                f"The trial {path.stem} was trained by recipe {record['recipe_hash']}, now it is "
+                f"{chosen.members_hash}: train it again, or move its folder away."
             )
         found.append(
             {
                 "trial": path.stem,
                 "why": path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# "),
-                "recipe_hash": chosen.hash,
+                "recipe_hash": chosen.members_hash,
                 "data_digest": record["data_digest"],
                 "epochs": len(record["history"]),
                 "parameters": record["parameters"],

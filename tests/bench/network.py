@@ -73,10 +73,14 @@ def torch_network(training: Mapping[str, Any]) -> nn.Module:
     """The network that a bundle's training record tells of, with random weights, in eval mode."""
     from train import recipe, runs
     from train.networks.ensemble import Ensemble
+    from train.networks.reader import Reader, Together
 
     made = training["recipe"]
     chosen = recipe.Recipe(name=made["name"], network=recipe.NetworkConfig(**made["network"]), members=made["members"])
-    return Ensemble([runs.build_member(chosen) for _ in range(chosen.members)]).eval()
+    members: nn.Module = Ensemble([runs.build_member(chosen) for _ in range(chosen.members)])
+    if said := made.get("reader"):
+        members = Together(members, Reader(FeatureConfig().n_mels, said["layers"]), said["temperature"])
+    return members.eval()
 
 
 def run_by_torch(network: Callable[..., Any]) -> Network:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ser_core.errors import SerError
+from train.networks.hybrid import HybridCnn
 from train.networks.residual import ResidualCnn
 
 if TYPE_CHECKING:
     from torch import nn
 
-NETWORKS: dict[str, type[nn.Module]] = {"residual": ResidualCnn}
+NETWORKS: dict[str, type[nn.Module]] = {"hybrid": HybridCnn, "residual": ResidualCnn}
 
 
 def build(name: str, options: dict[str, Any]) -> nn.Module:

@@ -67,10 +67,11 @@ class ResidualBlock(nn.Module):
 class ResidualCnn(nn.Module):
     """A stem, four stages of residual blocks, attentive statistics pooling over time, one linear layer.
 
-    Time shrinks by 8 (`CONTRACT.attention_stride`), the mel axis to four bands; what is left of it counts as channels.
+    Time shrinks by 8 (`CONTRACT.attention_stride`), the mel axis to four or five bands; what is left of it counts as
+    channels.
 
     Args:
-        n_mels: bands of the input, a multiple of 32.
+        n_mels: bands of the input, a multiple of 16.
         channels: of the four stages; the stem has as many as the first.
         depths: residual blocks in each stage; 0 leaves out the first, which sees all that the stem gives.
         squeeze: squeeze-and-excitation in every block.
@@ -79,7 +80,7 @@ class ResidualCnn(nn.Module):
 
     def __init__(
         self,
-        n_mels: int = 128,
+        n_mels: int = 80,
         channels: Sequence[int] = (32, 64, 128, 256),
         depths: Sequence[int] = (0, 1, 2, 1),
         *,
@@ -88,7 +89,7 @@ class ResidualCnn(nn.Module):
     ) -> None:
         super().__init__()
         stem = channels[0]
-        # Everything behind the stem sees 32 bands, so that more bands cost next to nothing.
+        # Everything behind the stem sees 32 to 40 bands, so that more bands cost next to nothing.
         stride = n_mels // 32
         self.stem = nn.Sequential(
             nn.Conv2d(1, stem, (2 * stride + 1, 5), (stride, 2), padding=(stride, 2), bias=False),
@@ -102,7 +103,7 @@ class ResidualCnn(nn.Module):
                 blocks.append(ResidualBlock(before, after, (1, 1) if number else first, squeeze=squeeze))
                 before = after
         self.blocks = nn.Sequential(*blocks)
-        features = channels[3] * 4
+        features = channels[3] * (n_mels // stride // 8)
         self.pooling = AttentiveStatisticsPooling(features)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * features, len(EMOTIONS))
