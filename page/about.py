@@ -10,7 +10,7 @@ import gradio as gr
 from page import measured, words
 from page.measured import Section
 from page.plain import harmless, plain
-from ser_core.attribution import CHANGES, RAVDESS, SHARE_ALIKE, trained_on
+from ser_core.attribution import CHANGES, RAVDESS, SHARE_ALIKE, WHISPER, is_pretrained, trained_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +132,7 @@ def _size(training: Mapping[str, Any]) -> str:
     """How many networks and parameters it is made of, as far as that is known."""
     recipe = training.get("recipe")
     members = recipe.get("members", 1) if isinstance(recipe, dict) else None
-    read = ", beside the first layers of Whisper" if isinstance(recipe, dict) and recipe.get("reader") else ""
+    read = " beside the first layers of Whisper" if is_pretrained(training) else ""
     told = [
         _count(members, ("small network" if members == 1 else "small networks that answer together") + read),
         _count(training.get("parameters"), "parameters (numbers that were learned)"),
@@ -188,6 +188,8 @@ def _licences(opened: Bundle | None, training: Mapping[str, Any]) -> Section:
         "- The voice detector: [Silero VAD](https://github.com/snakers4/silero-vad), MIT.\n"
         "- The synthetic example voices: made with espeak-ng."
     )
+    if is_pretrained(training):
+        words += f"\n- {WHISPER}"
     sources = [f"- {source}" for _, source in trained_on(training) if source]
     if not sources:
         return Section("Licences", words)

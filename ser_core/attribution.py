@@ -82,6 +82,20 @@ CHANGES = (
 """What became of them, which their licences ask to be said as well."""
 
 
+WHISPER = (
+    "A part of the network, the first layers of a speech encoder, is [Whisper](https://github.com/openai/whisper) tiny.en "
+    "by OpenAI, MIT, as it came. It learned to write down 680,000 hours of speech from the web; nobody told it an "
+    "emotion, but that it heard the actors of these corpora can't be ruled out."
+)
+"""What has to be said of a network with a pretrained part."""
+
+
+def is_pretrained(training: Mapping[str, Any]) -> bool:
+    """Whether a part of the network is Whisper's; `training` as in `trained_on`."""
+    recipe = training.get("recipe")
+    return isinstance(recipe, dict) and bool(recipe.get("reader"))
+
+
 def trained_on(training: Mapping[str, Any]) -> list[tuple[str, Source | None]]:
     """The corpora of a bundle by their names, the tested one first; None where nothing is known of one.
 

@@ -17,7 +17,7 @@ import pytest
 from page import about, confusion, measured
 from page.plain import MAX_CHARACTERS, MAX_ENTRIES, harmless, plain
 from ser_core import bundle
-from ser_core.attribution import RAVDESS, SOURCES
+from ser_core.attribution import RAVDESS, SOURCES, WHISPER
 from ser_core.emotions import LABELS
 from ser_core.prediction import ModelInfo
 from tests import bundles
@@ -301,6 +301,16 @@ def test_licences_and_citations_are_those_of_the_corpora_that_it_learned_from() 
     assert SOURCES["nemo"].citation not in said
     assert "Apache-2.0" in said
     assert "MIT-0" in told(figures(), opened(licence="MIT-0", training={}))["Licences"]
+
+
+def test_a_pretrained_part_is_named_with_its_licence() -> None:
+    plain_network, training = told(figures(), opened()), opened().training
+    reading = training["recipe"] | {"reader": {"layers": 2}}
+    said = told(figures(), opened(training=training | {"recipe": reading}))
+    licences = "Licences, and how to cite the recordings"
+    assert WHISPER not in plain_network[licences]
+    assert WHISPER in said[licences]
+    assert "beside the first layers of Whisper" in said["Which model answers"]
 
 
 def test_limits_are_those_of_the_voices_that_it_learned_from() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from ser_core import bundle, tables
-from ser_core.attribution import SOURCES
+from ser_core.attribution import SOURCES, WHISPER
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.emotions import LABELS
 from tests import bundles
@@ -134,6 +135,14 @@ def test_changed_figures_change_the_card(tmp_path: Path) -> None:
 def test_the_same_bundle_gives_the_same_card(tmp_path: Path) -> None:
     shipped = measured(tmp_path)
     assert card.make(shipped, repo_id="me/ser") == card.make(shipped, repo_id="me/ser")
+
+
+def test_a_pretrained_part_is_named_with_its_licence(tmp_path: Path) -> None:
+    shipped = measured(tmp_path)
+    recipe = shipped.training["recipe"] | {"reader": {"layers": 2}}
+    with_reader = dataclasses.replace(shipped, training=shipped.training | {"recipe": recipe})
+    assert WHISPER not in card.make(shipped, repo_id="me/ser")
+    assert WHISPER in card.make(with_reader, repo_id="me/ser")
 
 
 def test_the_contract_is_told_as_the_code_has_it(tmp_path: Path) -> None:

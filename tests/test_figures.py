@@ -243,6 +243,32 @@ def test_a_corpus_never_heard_is_judged_over_what_both_sides_have(tmp_path: Path
     assert "nemo, never heard: UAR 66.7%, accuracy 75.0%" in figures.lines(found)
 
 
+def test_other_seeds_stand_beside_the_recipe_on_the_folds_that_all_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = recipe.load("base")
+    again = dataclasses.replace(base, name="again", seed=7)
+    other = dataclasses.replace(base, name="other", seed=8, members=1)
+    recipes = {one.name: one for one in (base, again, other)}
+    monkeypatch.setattr(recipe, "names", lambda: list(recipes))
+    monkeypatch.setattr(recipe, "load", recipes.__getitem__)
+    folder = made_up(tmp_path / "base")
+    assert "seeds" not in figured(folder)
+    for fold in (1, 3):
+        clips = judged([SAD, HAPPY, ANGRY, CALM], [SAD, HAPPY, SAD, SAD if fold == 3 else CALM], fold=fold)
+        origin = ORIGIN | {"recipe_hash": again.hash}
+        judging.save(tmp_path / "again" / f"fold{fold}.npz", dict.fromkeys(judging.PRECISIONS, clips), origin)
+        judging.save(tmp_path / "other" / f"fold{fold}.npz", dict.fromkeys(judging.PRECISIONS, clips), ORIGIN)
+    assert figured(folder)["seeds"] == {
+        "0": {"speech": {"1": 0.9, "3": 0.9}, "song": {"1": 1.0, "3": 1.0}},
+        "7": {"speech": {"1": 0.75, "3": 0.5}},
+    }
+    (tmp_path / "again" / "fold1.npz").replace(tmp_path / "kept")
+    judging.save(tmp_path / "again" / "fold1.npz", judging.load(tmp_path / "kept")[0], ORIGIN)
+    with pytest.raises(ResultsError, match="results of again are stale"):
+        figured(folder)
+
+
 def test_how_well_corpora_are_told_apart_is_a_figure_where_it_was_probed(tmp_path: Path) -> None:
     made_up(tmp_path)
     assert "probe" not in figured(tmp_path)

@@ -59,6 +59,21 @@ def test_the_table_of_other_recordings_names_what_was_heard() -> None:
     ]
 
 
+def test_seeds_stand_below_each_other() -> None:
+    metrics = {
+        "seeds": {
+            "0": {"speech": {"0": 0.84, "1": 0.8}, "song": {"0": 0.83, "1": 0.85}},
+            "1": {"speech": {"0": 0.82, "1": 0.81}, "song": {"0": 0.9, "1": 0.7}},
+        }
+    }
+    assert tables.seeds(metrics).splitlines() == [
+        "| seed | speech, fold 0 | speech, fold 1 | song, fold 0 | song, fold 1 |",
+        "| --- | --- | --- | --- | --- |",
+        "| 0 | 84.0 % | 80.0 % | 83.0 % | 85.0 % |",
+        "| 1 | 82.0 % | 81.0 % | 90.0 % | 70.0 % |",
+    ]
+
+
 def test_the_probe_is_told_in_a_sentence() -> None:
     found = {"corpora": ["ravdess", "nemo", "banglaser"], "before": 0.99, "after": 0.8, "chance": 1 / 3}
     told = tables.probe({"probe": found})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ser_core import examples, tables
-from ser_core.attribution import CHANGES, RAVDESS, trained_on
+from ser_core.attribution import CHANGES, RAVDESS, WHISPER, is_pretrained, trained_on
 from ser_core.config import CONTRACT
 from ser_core.emotions import LABELS
 
@@ -104,11 +104,8 @@ def _what(shipped: Bundle) -> str:
     members = recipe.get("members", 1) if isinstance(recipe, dict) else 1
     size = f" with {training['parameters']:,} parameters together" if "parameters" in training else ""
     networks = f"{members} small convolutional networks" if members > 1 else "A small convolutional network"
-    if isinstance(recipe, dict) and recipe.get("reader"):
-        networks += (
-            " and a logistic regression on what the first layers of OpenAI's Whisper tiny.en make of it (MIT licence; "
-            "pretrained on speech from the web, and left as they came),"
-        )
+    if is_pretrained(training):
+        networks += " and a logistic regression on what the first layers of OpenAI's Whisper tiny.en make of it,"
     return (
         f"# Emotion in a voice: {shipped.name} {shipped.version}\n\n"
         f"Tells which of eight acted emotions ({', '.join(LABELS)}) a voice sounds like, how sure it is, and which "
@@ -205,6 +202,7 @@ def _evaluation(shipped: Bundle, metrics: dict[str, Any]) -> str:
     for name, title, table in (
         ("robustness", "As people really record", tables.robustness),
         ("not_voices", "What is no voice", tables.not_voices),
+        ("seeds", "The same recipe from other seeds", tables.seeds),
         ("other_recordings", "Corpora never heard in training", tables.other_recordings),
     ):
         if name in metrics:
@@ -258,4 +256,5 @@ def _attribution(shipped: Bundle) -> str:
         terms += " ([LICENSE.md](LICENSE.md))"
     if not lines:
         return f"{terms}."
-    return "\n".join([f"{terms}, as these corpora ask:", "", *lines, "", CHANGES])
+    said = [CHANGES, "", WHISPER] if is_pretrained(shipped.training) else [CHANGES]
+    return "\n".join([f"{terms}, as these corpora ask:", "", *lines, "", *said])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from ser_core.emotions import LABELS
-from train import judging, metrics, robustness
+from train import judging, metrics, recipe, robustness
 from train.corpora import Channel
 from train.judging import PRECISIONS, ResultsError
 
@@ -73,6 +74,8 @@ def of(folder: Path, chosen: Recipe, command: str) -> dict[str, Any] | None:
         found["robustness"] = _robustness(clean, changed, calibration["folds"])
     if sounds := _stored(folder, "not-voices-fold?.npz"):
         found["not_voices"] = _not_voices([one for parts in sounds for one in parts.values()], calibration)
+    if again := _seeds(folder, chosen, default):
+        found["seeds"] = again
     if (told_apart := folder / "probe.json").is_file():
         found["probe"] = _probe(told_apart, origin)
     if left_out := sorted(folder.glob("without-*.npz")):
@@ -81,6 +84,38 @@ def of(folder: Path, chosen: Recipe, command: str) -> dict[str, Any] | None:
             for path in left_out
         }
     return found
+
+
+def _seeds(folder: Path, chosen: Recipe, precision: Precision) -> dict[str, Any]:
+    """Accuracy by channel and fold of the recipe and of those that differ from it in their seed alone, by their seed:
+    of the folds that all have been judged on. Empty where there is no other.
+
+    Raises:
+        ResultsError: another seed's networks come from another state of the code or other data.
+    """
+    same = {
+        other.seed: other
+        for other in map(recipe.load, recipe.names())
+        if dataclasses.replace(other, name=chosen.name, seed=chosen.seed) == chosen
+    }
+    found: dict[int, dict[int, Judged]] = {}
+    for seed, other in sorted((same | {chosen.seed: chosen}).items()):
+        own = folder if other is chosen else folder.parent / other.name
+        judged = [judging.load(path) for path in sorted(own.glob("fold?.npz"))]
+        if other is not chosen and any(origin["recipe_hash"] != other.hash for _, origin in judged):
+            raise ResultsError(f"The results of {other.name} are stale: train and evaluate its folds again.")
+        if judged:
+            found[seed] = {parts[precision].fold: parts[precision] for parts, _ in judged}
+    if len(found) < 2:
+        return {}
+    folds = sorted(set.intersection(*map(set, found.values())))
+    return {
+        str(seed): {
+            channel: {str(fold): _accuracy([judged[fold]], channel) for fold in folds}
+            for channel in _channels([judged[fold] for fold in folds])
+        }
+        for seed, judged in found.items()
+    }
 
 
 def _probe(path: Path, origin: Mapping[str, str]) -> dict[str, Any]:

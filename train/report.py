@@ -76,6 +76,7 @@ def parts() -> dict[str, Callable[[], str]]:
         ("robustness", tables.robustness),
         ("not_voices", tables.not_voices),
         ("other_recordings", tables.other_recordings),
+        ("seeds", tables.seeds),
         ("probe", tables.probe),
     ):
         if name in metrics:
