@@ -35,7 +35,7 @@ def golden() -> dict[str, Any]:
     return stored
 
 
-@pytest.mark.parametrize(("name", "count"), [("short", 1), ("long", 4)])
+@pytest.mark.parametrize(("name", "count"), [("short", 1), ("long", 5)])
 def test_sound_to_features(name: str, count: int) -> None:
     stored = make.stored_features()[name]
     made = make.features_of(name)

@@ -53,7 +53,7 @@ def make_sounds() -> None:
     left, right = sounds.voice(2.4, rate, pitch=170.0), sounds.voice(2.4, rate, pitch=170.0, level=0.2, seed=1)
     sf.write(path, np.stack([left, right], axis=1), rate, subtype="PCM_16")
     path, rate = SOUNDS["long"]
-    voices = [sounds.voice(2.5, rate, pitch=220.0, level=0.8), sounds.silence(1.0), sounds.voice(2.0, rate, level=0.03)]
+    voices = [sounds.voice(2.5, rate, pitch=220.0, level=0.8), sounds.silence(1.0), sounds.voice(3.0, rate, level=0.03)]
     sf.write(path, np.concatenate(voices), rate, subtype="PCM_16")
 
 
