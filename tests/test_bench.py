@@ -166,6 +166,11 @@ def compared(ours: float, theirs: float, what: str = "that") -> dict[str, Any]:
     return timing.compared([ours], [theirs], what)
 
 
+def crowd_of(clients: int, per_s: float, p95_ms: float, wrong: int = 0) -> dict[str, Any]:
+    times = {"answers_per_s": per_s, "median_ms": p95_ms / 2, "p95_ms": p95_ms}
+    return {"clients": clients, "requests": 96, "failed": 0, "wrong": wrong} | times
+
+
 def canned() -> dict[str, dict[str, Any]]:
     """What the parts might write."""
     described = {"cpu": "Some CPU", "cores": 4, "flags": ["avx2", "amx_int8"], "versions": {"numpy": "1.2"}}
@@ -216,6 +221,13 @@ def canned() -> dict[str, dict[str, Any]]:
             "long": {"seconds": 600, "times_real_time": 300.0} | compared(2_000.0, 400.0),
             "clips": {"clips": 1_000, "clips_per_s": 50.0} | compared(20_000.0, 5_000.0),
         },
+        "crowd": {
+            "what": "Many",
+            "at_once": 2,
+            "waiting": 32,
+            "curve": [crowd_of(1, 10.0, 80.0), crowd_of(4, 20.0, 300.0), crowd_of(16, 17.0, 1_760.0, wrong=1)],
+            "settings": [{"at_once": 1} | crowd_of(16, 9.0, 2_000.0), {"at_once": 2} | crowd_of(16, 18.0, 1_700.0)],
+        },
         "path": {"path": {"median_ms": 14.0}, "reference": {"what": "librosa", "median_ms": 3.0}},
     }
     return {part: {"command": f"python -m tests.bench.{part}"} | described | one for part, one in found.items()}
@@ -242,6 +254,15 @@ def test_each_bar_stands_beside_its_figure() -> None:
         ["5.00 s", "that: 500 ms", "5.00 s", "at most 6 s", "met"],
         ["2.00 s", "that: 400 ms", "300 times real time", "at least 200 times real time", "met"],
         ["20.0 s", "that: 5.00 s", "50.0 clips a second", "at least 60 clips a second", no],
+        [
+            "17.0 answers a second",
+            "4 clients: 20.0 answers a second",
+            "85.0 % of the best",
+            "at least 90 % of the best",
+            no,
+        ],
+        ["1.76 s", "the median of one client: 40.0 ms", "44.0 times as long", "at most 20 times as long", no],
+        ["of 288 requests", "each alone", "1.00 answers", "at most 0 answers", no],
         ["460 MB", f"{gradio}: 170 MB", "460 MB", "at most 450 MB", no],
         ["1.20 %", f"{gradio}: -0.10 %", "1.20 %", "at most 2 %", "met"],
     ]
@@ -250,10 +271,10 @@ def test_each_bar_stands_beside_its_figure() -> None:
 
 def test_the_page_says_what_it_was_measured_on_and_how() -> None:
     page = table.page(canned())
-    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, throughput, path" in page
+    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, throughput, crowd, path" in page
     assert "With numpy 1.2." in page
     assert table.SHORT not in page
-    for part in ("pages", "network", "stages", "throughput"):
+    for part in ("pages", "network", "stages", "throughput", "crowd"):
         assert f"\n`python -m tests.bench.{part}`\n" in page
     for row in (
         "| OpenVINO, INT8, as it ships | 3.00 ms | 96.0 ms | 3.00 |",
@@ -262,6 +283,8 @@ def test_the_page_says_what_it_was_measured_on_and_how() -> None:
         "| pictures of 12 s, with the strip of emotions |  | 28.0 ms | specshow: 112 ms | 0.25 |",
         "| a recording of 600 s, with its timeline | 2.00 s | 300 times real time | that: 400 ms | 5.00 |",
         "| ours | 400 MB | 460 MB | +1.20 % | 480 MB |",
+        "| 16 | 96 | 17.0 | 880 ms | 1.76 s | 1 |",
+        "| 2, as the page has it | 96 | 18.0 | 850 ms | 1.70 s | 0 |",
     ):
         assert f"\n{row}\n" in page
 
@@ -270,7 +293,7 @@ def test_parts_of_several_machines_and_short_runs_are_told_apart() -> None:
     found = canned()
     found["path"] |= {"cpu": "Another CPU", "flags": [], "short": True, "versions": {"numpy": "1.3"}}
     page = table.page(found)
-    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, throughput\n" in page
+    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, throughput, crowd\n" in page
     assert "- Another CPU, 4 cores (no flags known): path\n" in page
     assert "With numpy 1.2 and 1.3." in page
     assert table.SHORT in page

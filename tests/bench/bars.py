@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     """What each part of the bench wrote, by the part's name."""
 
 
+CROWD = 16
+"""Clients at once, on whom bars lie."""
+
+
 class NotMeasured(LookupError):
     """A figure that isn't there, with the reason."""
 
@@ -143,6 +147,32 @@ def _growth(found: Found) -> Reading:
     return Reading(ours, f"{ours:.2f} %", f"a bare Gradio page: {bare:.2f} %")
 
 
+def _at(found: Found, clients: int) -> Mapping[str, Any]:
+    """The point of the curve with so many clients. Raises NotMeasured where it has none."""
+    for one in found["crowd"]["curve"]:
+        if one["clients"] == clients:
+            return one
+    raise NotMeasured(f"the curve has no point of {clients} clients")
+
+
+def _of_best(found: Found) -> Reading:
+    best = max(found["crowd"]["curve"], key=lambda one: one["answers_per_s"])
+    ours = _at(found, CROWD)["answers_per_s"]
+    beside_it = f"{best['clients']} clients: {number(best['answers_per_s'])} answers a second"
+    return Reading(100.0 * ours / best["answers_per_s"], f"{number(ours)} answers a second", beside_it)
+
+
+def _waiting(found: Found) -> Reading:
+    ours, alone = _at(found, CROWD)["p95_ms"], _at(found, 1)["median_ms"]
+    return Reading(ours / alone, milliseconds(ours), f"the median of one client: {milliseconds(alone)}")
+
+
+def _faults(found: Found) -> Reading:
+    points = found["crowd"]["curve"]
+    faults = sum(one["failed"] + one["wrong"] for one in points)
+    return Reading(faults, f"of {sum(one['requests'] for one in points):,} requests", "each alone")
+
+
 BARS = (
     Bar("The network as it ships, 3 s", _larger("densenet_torch"), 20, "times faster", at_least=True),
     Bar("The network as it ships, 3 s", _larger("wav2vec2"), 250, "times faster", at_least=True),
@@ -168,6 +198,9 @@ BARS = (
         "clips a second",
         at_least=True,
     ),
+    Bar(f"Throughput of {CROWD} clients at once", _of_best, 90, "% of the best", at_least=True),
+    Bar(f"What 95 % of their answers take at most, {CROWD} clients", _waiting, 20, "times as long"),
+    Bar("Failed or wrong answers to 1 to 32 clients", _faults, 0, "answers"),
     Bar("Resident memory after 200 answers", _resident, 450, "MB"),
     Bar("Its growth over the last 100 of them", _growth, 2.0, "%"),
 )

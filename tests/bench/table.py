@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.bench.bars import Found
 
-PARTS = ("pages", "network", "stages", "throughput", "path", "page")
+PARTS = ("pages", "network", "stages", "throughput", "crowd", "path", "page")
 """Of the bench, each a module with a `measure` and a JSON of its name; in the order in which they run."""
 OUT = FOLDER.parent.parent / "docs" / "speed.md"
 INTRODUCTION = """# Speed
@@ -46,6 +46,7 @@ def page(found: Found) -> str:
         ("The stages of an answer", "stages", stages),
         ("Much at once", "throughput", throughput),
         ("The page", "pages", pages),
+        ("Many visitors", "crowd", crowd),
     ):
         if part in found:
             sections += [f"## {title}", make(found[part]), f"`{found[part]['command']}`"]
@@ -186,6 +187,29 @@ def pages(one: Mapping[str, Any]) -> str:
         "peak",
     )
     return f"{one['what']}.\n\n" + _table(("what", "ours", "beside", "ratio"), rows) + "\n\n" + _table(head, held)
+
+
+def crowd(one: Mapping[str, Any]) -> str:
+    """Throughput and waiting times against the number of clients, and other settings than the page's."""
+
+    def row(of: Mapping[str, Any], first: str) -> tuple[str, ...]:
+        times = milliseconds(of["median_ms"]), milliseconds(of["p95_ms"])
+        faults = str(of["failed"] + of["wrong"])
+        return (first, f"{of['requests']:,}", number(of["answers_per_s"]), *times, faults)
+
+    head = ("requests", "answers a second", "median", "95 % within", "failed or wrong")
+    ours = [row(of, f"{of['clients']}") for of in one["curve"]]
+    others = [
+        row(of, f"{of['at_once']}" + (", as the page has it" if of["at_once"] == one["at_once"] else ""))
+        for of in one["settings"]
+    ]
+    clients = one["settings"][0]["clients"]
+    return (
+        f"{one['what']}; {one['at_once']} answers are computed at a time, and {one['waiting']} may wait.\n\n"
+        + _table(("clients at once", *head), ours)
+        + f"\n\n{clients} clients, with more or fewer answers computed at a time:\n\n"
+        + _table(("at a time", *head), others)
+    )
 
 
 def _beside(one: Mapping[str, Any]) -> tuple[str, str]:
