@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from train.cache import FeatureCache
 from train.loop import Trainer
 from train.place import Place
 from train.pretrained import FOLDER
-from train.runs import Run, RunError, reader_path, save_member, save_reader, start_of, teacher_of
+from train.runs import Run, RunError, reader_path, record_path, save_member, save_reader, start_of, teacher_of
 
 if TYPE_CHECKING:
     import argparse
@@ -64,6 +65,9 @@ def train(
     """
     folder = run.folder(runs)
     checkpoint, seed = folder / f"checkpoint-{member}.pt", run.recipe.seed_of(member)
+    identity = {"recipe_hash": run.recipe.members_hash, "data_digest": cache.digest}
+    if resume and (complete := _complete(folder, member, identity)):
+        return complete
     split, optim = run.split(cache), run.recipe.optim
     if optim.batch_size % place.size:
         raise RunError(f"A batch of {optim.batch_size} can't be shared evenly by {place.size} processes.")
@@ -88,7 +92,6 @@ def train(
         place=place,
         teacher=teacher_of(run, runs, pretrained),
     )
-    identity = {"recipe_hash": run.recipe.members_hash, "data_digest": cache.digest}
     history = _take_up(checkpoint, trainer, identity) if resume and checkpoint.is_file() else []
     if checkpoint.is_file() and not resume:
         raise RunError(f"{checkpoint} is there already: go on with --resume, or move it away to start anew.")
@@ -156,6 +159,15 @@ def read(run: Run, cache: FeatureCache, runs: Path, cached: Path, pretrained: Pa
     weight, bias = reader.fit(cache, run.split(cache).train, run.main, said, config)
     save_reader(run, runs, weight, bias, cache)
     print(f"{reader_path(run.folder(runs))}: fitted")
+
+
+def _complete(folder: Path, member: int, identity: dict[str, str]) -> dict[str, Any] | None:
+    """The record of a member that is complete, and stays as it was made; None where there is none of this identity."""
+    path = record_path(folder, member)
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record if all(record[key] == value for key, value in identity.items()) else None
 
 
 def _take_up(checkpoint: Path, trainer: Trainer, identity: dict[str, str]) -> list[dict[str, float]]:
