@@ -253,3 +253,20 @@ def test_the_hash_changes_with_what_a_teacher_is(tmp_path: Path) -> None:
         hashes.append(taught.hash)
         assert taught.members_hash == taught.hash
     assert len(set(hashes)) == 4
+
+
+def test_code_that_was_shown_to_give_the_same_bits_counts_as_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "ROOT", tmp_path)
+    one, other = tmp_path / "one.py", tmp_path / "other.py"
+    one.write_text("x = 1\n", encoding="utf-8")
+    other.write_text("y = 1\n", encoding="utf-8")
+    before = recipe.code_hash("one.py", "other.py")
+    then = recipe._digest(recipe._meaning(one))
+    one.write_text("x = 2 - 1\n", encoding="utf-8")
+    assert recipe.code_hash("one.py", "other.py") != before
+    monkeypatch.setattr(recipe, "_SAME_BITS", {recipe._digest(recipe._meaning(one)): then})
+    assert recipe.code_hash("one.py", "other.py") == before
+    one.write_text("x = 3\n", encoding="utf-8")
+    assert recipe.code_hash("one.py", "other.py") != before
