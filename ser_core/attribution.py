@@ -83,9 +83,9 @@ CHANGES = (
 
 
 WHISPER = (
-    "A part of the network, the first layers of a speech encoder, is [Whisper](https://github.com/openai/whisper) tiny.en "
-    "by OpenAI, MIT, as it came. It learned to write down 680,000 hours of speech from the web; nobody told it an "
-    "emotion, but that it heard the actors of these corpora can't be ruled out."
+    "A part of the network, the first layers of a speech encoder, is [Whisper](https://github.com/openai/whisper) "
+    "tiny.en by OpenAI, MIT, as it came. It learned to write down 680,000 hours of speech from the web; nobody told it "
+    "an emotion, but that it heard the actors of these corpora can't be ruled out."
 )
 """What has to be said of a network with a pretrained part."""
 

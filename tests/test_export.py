@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
+import openvino
 import pytest
 import torch
 
@@ -134,7 +135,7 @@ def test_a_reader_beside_convolutions_takes_any_batch_and_length_too(tmp_path: P
     import onnxruntime
 
     torch.manual_seed(0)
-    small = networks.build("residual", {"n_mels": CONFIG.n_mels, "channels": [16, 16, 16, 16]})
+    small = networks.build("residual", {"n_mels": CONFIG.n_mels, "channels": [16] * 4, "squeeze": False})
     together = Together(Ensemble([small]), Reader(CONFIG.n_mels, 1), 0.7).eval()
     export.to_onnx(together, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
@@ -146,6 +147,13 @@ def test_a_reader_beside_convolutions_takes_any_batch_and_length_too(tmp_path: P
         told = session.run([CONTRACT.logits, CONTRACT.attention], {CONTRACT.input: batch})
         for found, expected in zip(told, together(torch.from_numpy(batch)), strict=True):
             assert found == pytest.approx(expected.numpy(), abs=1e-4)
+    exact = openvino.Core().read_model(tmp_path / "model.onnx")
+    kept = {layer.get_friendly_name(): layer for layer in exact.get_ops()}
+    shapes = [str(kept[name].output(0).partial_shape) for name in export._left_alone(exact)]
+    # Of convolutions and reader the classes, of the former what weighs each step, and self-attention's two products.
+    assert [shape for shape in shapes if shape.startswith("[?,6,?")] == ["[?,6,?,?]", "[?,6,?,64]"]
+    assert {"[?,8]", "[?,16]"} <= set(shapes)
+    assert len(shapes) == 5
 
 
 def test_a_network_that_answers_otherwise_is_not_exported(made: Pipeline) -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import librosa
 import numpy as np
 import pytest
 
 from ser_core import audio, features, voice
 from ser_core.config import FeatureConfig
 from ser_core.errors import BundleError
+from ser_core.prediction import Span
+from ser_core.stretch import one_piece
 from tests import sounds
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
 
 CONFIG = FeatureConfig()
 RATE = CONFIG.sample_rate
+EXAMPLES = Path(__file__).parent.parent / "assets" / "examples"
 FRAME = 512
 """Samples in one of the network's frames."""
 
@@ -277,3 +280,22 @@ def test_a_detector_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytes
 def test_it_comes_with_its_licence() -> None:
     assert "MIT License" in (voice.MODEL.parent / "LICENSE").read_text(encoding="utf-8")
     assert "Silero" in (voice.MODEL.parent / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_a_voice_that_lies_too_high_for_the_detector_is_heard_slower() -> None:
+    spoken = audio.read(EXAMPLES / "synthetic-fast-and-high.wav").samples
+    shrieked = librosa.resample(spoken, orig_sr=23, target_sr=10, res_type="soxr_hq")
+    assert voice.detector().find(shrieked, CONFIG).duration_s < CONFIG.min_voice_s
+    heard = one_piece(shrieked, CONFIG)
+    assert heard.voice_s > 0.4
+    assert heard.spectrogram is not None
+    # It is cut by its level alone, as training hears such clips.
+    trimmed = features.trim(shrieked, CONFIG)
+    assert heard.sound == Span(trimmed.start / 16_000, trimmed.end / 16_000)
+
+
+def test_what_is_no_voice_is_none_when_it_is_heard_slower() -> None:
+    noise = sounds.tone(2.0) + 0.1 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    heard = one_piece(noise, CONFIG)
+    assert heard.spectrogram is None
+    assert heard.voice_s < CONFIG.min_voice_s
