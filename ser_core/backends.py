@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     import openvino as ov
 
+_AT_ONCE = (8, 2, 1)
+"""Windows in one request. OpenVINO keeps about 8 MB for each size of a batch that it met with each length, so it shall
+meet few sizes; and a large one is quicker, a window for a window."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -109,7 +113,18 @@ class OpenVinoBackend:
 
     def infer(self, batch: npt.NDArray[np.float32]) -> Output:
         """See `Backend.infer`."""
-        return Output(*self._requests.infer({CONTRACT.input: batch}, [CONTRACT.logits, CONTRACT.attention]))
+        names = [CONTRACT.logits, CONTRACT.attention]
+        found = [self._requests.infer({CONTRACT.input: part}, names) for part in _parts(batch)]
+        return Output(*(np.concatenate(outputs) for outputs in zip(*found, strict=True)))
+
+
+def _parts(batch: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+    """The same windows in batches of the sizes that are in `_AT_ONCE`."""
+    first = 0
+    while first < len(batch):
+        size = next(size for size in _AT_ONCE if size <= len(batch) - first)
+        yield batch[first : first + size]
+        first += size
 
 
 def _check(model: ov.Model, path: Path, n_mels: int) -> None:

@@ -171,6 +171,25 @@ def test_infer_of_nothing_asks_nothing() -> None:
     assert backend.shapes == []
 
 
+def test_the_network_meets_few_sizes_of_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO keeps memory for each one that it met."""
+    backend = OpenVinoBackend(saved(tmp_path, bundles.network()), CONFIG.n_mels)
+    asked, met = backend._requests.infer, set()
+
+    def infer(inputs: dict[str, npt.NDArray[np.float32]], names: list[str]) -> list[npt.NDArray[np.float32]]:
+        met.add(len(inputs[CONTRACT.input]))
+        return asked(inputs, names)
+
+    monkeypatch.setattr(backend._requests, "infer", infer)
+    made = np.random.default_rng(0).uniform(-1, 1, (32, 1, CONFIG.n_mels, 128)).astype(np.float32)
+    logits, attention = asked({CONTRACT.input: made}, [CONTRACT.logits, CONTRACT.attention])
+    for count in range(1, 33):
+        output = backend.infer(made[:count])
+        np.testing.assert_allclose(output.logits, logits[:count], atol=1e-5)
+        np.testing.assert_allclose(output.attention, attention[:count], atol=1e-5)
+    assert len(met) <= 3
+
+
 # Many threads.
 
 
