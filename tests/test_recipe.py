@@ -255,7 +255,7 @@ def test_the_hash_changes_with_what_a_teacher_is(tmp_path: Path) -> None:
     assert len(set(hashes)) == 4
 
 
-def test_code_that_was_shown_to_give_the_same_bits_counts_as_what_it_was(
+def test_code_that_was_shown_to_give_the_same_counts_as_what_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "ROOT", tmp_path)
@@ -266,7 +266,7 @@ def test_code_that_was_shown_to_give_the_same_bits_counts_as_what_it_was(
     then = recipe._digest(recipe._meaning(one))
     one.write_text("x = 2 - 1\n", encoding="utf-8")
     assert recipe.code_hash("one.py", "other.py") != before
-    monkeypatch.setattr(recipe, "_SAME_BITS", {recipe._digest(recipe._meaning(one)): then})
+    monkeypatch.setattr(recipe, "_SAME", {recipe._digest(recipe._meaning(one)): then})
     assert recipe.code_hash("one.py", "other.py") == before
     one.write_text("x = 3\n", encoding="utf-8")
     assert recipe.code_hash("one.py", "other.py") != before

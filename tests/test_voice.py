@@ -282,6 +282,18 @@ def test_the_network_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(met) <= 10
 
 
+def test_silence_behind_the_end_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What weights were trained by had none: `train.recipe` takes both for the same."""
+    samples = sounds.voice(3.0)
+    for length in (5 * FRAME + 100, 16 * FRAME, 50 * FRAME + 1, len(samples)):
+        filled = voice.detector().probabilities(samples[:length])
+        with monkeypatch.context() as patched:
+            patched.setattr(voice, "_STEP", 1)
+            exact = voice.detector().probabilities(samples[:length])
+        np.testing.assert_allclose(filled, exact, atol=1e-6)
+        assert np.array_equal(filled >= 0.5, exact >= 0.5)
+
+
 def test_it_is_loaded_once() -> None:
     assert voice.detector() is voice.detector()
 

@@ -11,6 +11,7 @@ import soundfile
 from tests import sounds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SECONDS, RATE = 4.0, 48_000
@@ -38,6 +39,18 @@ def clips(folder: Path, count: int) -> None:
             _write(path, [_voice(number, 3.0 + 2.0 * number / DIFFERENT)])
         else:
             os.link(folder / f"voice-{number % DIFFERENT:04}.wav", path)
+
+
+def visitors(folder: Path, count: int) -> Iterator[Path]:
+    """Recordings as visitors make them, each of a length of its own: of 1 to 5 s, and every tenth of 12 s and more.
+
+    Each takes the place of the one before it. Libraries keep memory for each length that they met, which the same few
+    recordings over and over would not show.
+    """
+    spoken = np.concatenate([_voice(seed) for seed in range(5)])
+    for number, share in enumerate(np.random.default_rng(0).permutation(count) / count):
+        seconds = 12.0 + 8.0 * share if number % 10 == 9 else 1.0 + 4.0 * share
+        yield _write(folder / "visitor.wav", [spoken[: round(seconds * RATE)]])
 
 
 def _voice(seed: int, seconds: float = SECONDS) -> sounds.Floats:

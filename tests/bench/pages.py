@@ -9,7 +9,6 @@ cost. Both are processes of their own, and take turns.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -77,24 +76,27 @@ def calls(pages: dict[str, Begun], folder: Path, clip: Path, rounds: Rounds) -> 
     return found | {"more_ms": found["median_ms"] - found["reference"]["median_ms"]}
 
 
-def held(pid: int, ask: Callable[[Path], Any], clips: Iterable[Path], answers: int, last: int) -> dict[str, Any]:
-    """A page's memory in bytes after its start, and after answers about recordings of several lengths in turn."""
-    before_last = after_start = memory.of(pid)
-    for number, clip in enumerate(itertools.islice(itertools.cycle(clips), answers)):
-        if number == answers - last:
-            before_last = memory.of(pid)
+def held(pid: int, ask: Callable[[Path], Any], clips: Iterable[Path], last: int) -> dict[str, Any]:
+    """A page's memory in bytes after its start, before the `last` answers about `clips`, and after all of them."""
+    steps = [memory.of(pid)]
+    for clip in clips:
         ask(clip)
-    now = memory.of(pid)
-    growth = now.resident / before_last.resident - 1.0
-    return {"after_start": asdict(after_start), "after_answers": asdict(now), "growth": growth}
+        steps.append(memory.of(pid))
+    before_last, now = steps[-1 - last], steps[-1]
+    return {
+        "after_start": asdict(steps[0]),
+        "before_last": asdict(before_last),
+        "after_answers": asdict(now),
+        "growth": now.resident / before_last.resident - 1.0,
+    }
 
 
 def warm(pages: dict[str, Begun], folder: Path, clip: Path, short: bool) -> dict[str, Any]:
     """Memory, first, so that it is that of pages which have just started; then calls."""
     answers, last = (4, 2) if short else (ANSWERS, LAST)
-    clips = [*sorted(driving.SPOKEN.parent.glob("*.wav")), clip, material.recording(folder, 12)]
     memories = {
-        who: held(page.server.pid, asker(page.server.url, folder), clips, answers, last) for who, page in pages.items()
+        who: held(page.server.pid, asker(page.server.url, folder), material.visitors(folder, answers), last)
+        for who, page in pages.items()
     }
     return {
         "memory": {"answers": answers, "last": last} | memories,

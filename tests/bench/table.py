@@ -173,6 +173,7 @@ def pages(one: Mapping[str, Any]) -> str:
         (
             who,
             megabytes(memory[key]["after_start"]["resident"]),
+            megabytes(memory[key]["before_last"]["resident"]),
             megabytes(memory[key]["after_answers"]["resident"]),
             f"{100.0 * memory[key]['growth']:+.2f} %",
             megabytes(memory[key]["after_answers"]["peak"]),
@@ -182,6 +183,7 @@ def pages(one: Mapping[str, Any]) -> str:
     head = (
         "resident memory",
         "after the start",
+        f"after {memory['answers'] - memory['last']} answers",
         f"after {memory['answers']} answers",
         f"the last {memory['last']}",
         "peak",
