@@ -106,7 +106,7 @@ class Format:
 
     Attributes:
         suffix: the file's ending.
-        container: what `ser_core.audio.Sound.container` calls it.
+        container: what `ser_core.sound.Sound.container` calls it.
         muxer, coding: the format's and the coding's name, libsndfile's or, where `av`, FFmpeg's.
         av: made by PyAV, not soundfile.
         video: a picture track lies before the sound.
