@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import containers
+from ser_core import apart, containers
+from ser_core.apart import DecoderLost
 from ser_core.config import Limits
 from ser_core.containers import DecodeError, Source
 from ser_core.errors import AudioTooLong, NoAudio, UnreadableAudio, UnsupportedAudio
@@ -54,19 +55,21 @@ def read(
         NoAudio: no path, no such file, a folder, an empty file, or a file with no samples.
         AudioTooLong: more bytes or seconds than `limits` allow, by the header or by what is decoded.
         UnsupportedAudio: a rate or a count of channels outside `limits`, or samples that are not numbers.
-        UnreadableAudio: bytes that no decoder makes sound of.
+        UnreadableAudio: bytes that no decoder makes sound of, or that break one or keep it busy.
     """
     limits = limits or Limits()
     name, file = _open(path, limits)
     with file:
         reason, empty = "", False
-        for opener in (containers.open_sndfile, containers.open_av):
+        for opener in apart.openers(file):
             file.seek(0)
             try:
                 sound = _decode(opener, file, name, sample_rate, limits)
             except DecodeError as error:
                 reason = str(error)
                 continue
+            except DecoderLost as error:
+                raise UnreadableAudio(f"{name} {error}.") from error
             if sound is not None:
                 return sound
             empty = True
