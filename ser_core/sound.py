@@ -92,6 +92,16 @@ def check_header(source: Source, name: str, limits: Limits) -> None:
             f"{name} is {_seconds(source.declared_s)} s long; at most {_seconds(limits.max_duration_s)} s are accepted."
             " Cut out the part with the voice."
         )
+    if source.declared_s is not None:
+        _check_values(source.declared_s * source.sample_rate * source.channels, name, limits)
+
+
+def _check_values(values: float, name: str, limits: Limits) -> None:
+    if values > limits.max_values:
+        raise AudioTooLong(
+            f"{name} holds more than {limits.max_values:,} samples, all channels together, which is the most that is "
+            "accepted. Cut out the part with the voice, or export it in mono at up to 48,000 Hz."
+        )
 
 
 def _mono_blocks(source: Source, name: str, limits: Limits) -> Iterator[Waveform]:
@@ -105,6 +115,7 @@ def _mono_blocks(source: Source, name: str, limits: Limits) -> Iterator[Waveform
                     f"{name} goes on beyond {_seconds(limits.max_duration_s)} s, the most that is accepted. "
                     "Cut out the part with the voice."
                 )
+            _check_values(count * source.channels, name, limits)
             yield checked_mono(block, name)
     except DecodeError:
         if count == 0:
@@ -114,7 +125,8 @@ def _mono_blocks(source: Source, name: str, limits: Limits) -> Iterator[Waveform
 def checked_mono(block: npt.NDArray[Any], name: str) -> Waveform:
     """float32 (n,) from (n, channels). Summed in double precision, so that the result doesn't depend on the layout."""
     samples = _to_float32(block)
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float64).astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs have no mean; refused below
+        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float64).astype(np.float32)
     largest = float(np.abs(mono).max(initial=0.0))
     if not math.isfinite(largest):
         raise UnsupportedAudio(

@@ -240,6 +240,10 @@ def truncated(name: str = "wav-16", seconds: float = 4.0, kept: float = 0.5) -> 
     return whole[: round(len(whole) * kept)]
 
 
+GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
+"""What follows the tag of a coding in the longer header of a WAV."""
+
+
 def streamed_wav(samples: Samples, sample_rate: int, length: int) -> bytes:
     """A 16-bit WAV written to a pipe, which could not go back to fill in its length: 0 or 2**32 - 1 stands there."""
     content = bytearray(_wav(samples, sample_rate))
