@@ -146,7 +146,10 @@ class _Decoder:
         self._whole = False
         self._line.settimeout(REPLY_S)
         try:
-            socket.send_fds(self._line, [what], [] if file is None else [file.fileno()])
+            if file is None:
+                self._line.sendall(what)
+            else:
+                socket.send_fds(self._line, [what], [file.fileno()])
             told: dict[str, Any] = json.loads(self._replies.readline())
             if "shape" in told:
                 told["block"] = self._samples(**told)

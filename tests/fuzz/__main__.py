@@ -1,7 +1,8 @@
 """`python -m tests.fuzz`: thousands of files and arrays that no honest person sends, and what came of each.
 
 All end in a sound or in an error that says what was wrong and what to do, within 5 s and 400 MB over the idle process.
-Writes the figures as JSON, and ends with 1 where a case went wrong; its file is kept in build/fuzz.
+Writes the figures as JSON, and ends with 1 where a case went wrong; its file is kept in build/fuzz. Needs
+Linux, whose /proc tells the memory.
 """
 
 from __future__ import annotations
