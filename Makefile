@@ -15,7 +15,7 @@ APP_READY := $(APP_ENV)/.ready
 DEV_READY := $(DEV_ENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench run test fresh lint format bench looks results retrain constraints clean distclean
+.PHONY: help setup setup-dev setup-bench run test fuzz fresh lint format bench looks results retrain constraints clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ run: setup ## open the page; options as in make run ARGS="--port 8000"
 
 test: setup-dev ## run the tests; options as in make test ARGS="-k download"
 	$(DEV_ENV)/bin/python -m pytest $(ARGS)
+
+fuzz: setup-dev ## read 10,000 broken, lying and hostile files, into tests/fuzz/fuzz.json; options as in make fuzz ARGS="--cases 500"
+	$(DEV_ENV)/bin/python -m tests.fuzz $(ARGS)
 
 fresh: setup-dev ## install requirements.txt alone into a new environment, as a Space does, and ask the app there
 	$(DEV_ENV)/bin/python -m tests.fresh $(ARGS)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from ser_core.audio import Sound
     from ser_core.prediction import Prediction
     from ser_core.recognizer import Recognizer
+    from ser_core.sound import Sound
     from ser_core.timeline import Segment
 
 TITLES: dict[type[SerError], str] = {

@@ -6,7 +6,6 @@ recognizer = ser_core.load()
 print(recognizer.predict("voice.wav").label)
 """
 
-from ser_core.audio import Sound
 from ser_core.config import FeatureConfig, Limits
 from ser_core.emotions import EMOTIONS, LABELS, Emotion
 from ser_core.errors import (
@@ -20,6 +19,7 @@ from ser_core.errors import (
 )
 from ser_core.prediction import ModelInfo, Prediction, QualityNote, Span, Timings, Window
 from ser_core.recognizer import Recognizer, load
+from ser_core.sound import Sound
 
 __all__ = [
     "EMOTIONS",

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import containers
+from ser_core import apart, containers
+from ser_core.apart import DecoderLost
 from ser_core.config import Limits
 from ser_core.containers import DecodeError, Source
 from ser_core.errors import AudioTooLong, NoAudio, UnreadableAudio, UnsupportedAudio
+from ser_core.sound import Sound, check_header, checked_mono, of_source
 
 if TYPE_CHECKING:
     import io
@@ -32,37 +32,6 @@ SUFFIXES = (
     *(".m4a", ".aac", ".mp4", ".webm", ".mka"),
 )
 """What the names of sound files in a folder end in. A file that is named itself may be called anything."""
-
-RESAMPLING = "soxr_hq"
-"""The quality of soxr's resampling, for a recording in one piece and for a stream alike."""
-
-# Full scale of 32-bit integers kept as floats. Beyond it, float32 runs over where the spectrogram sums squares.
-_LARGEST_SAMPLE = 2.0**31
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A decoded recording.
-
-    Attributes:
-        samples: float32 (n,), n > 0, mono, at `sample_rate`, finite, full scale at ±1; may go beyond where the source
-            does.
-        sample_rate: Hz.
-        source_rate: Hz, as recorded.
-        source_channels: channels, before they were mixed down.
-        container: the file's format, such as "WAV" or "MOV,MP4,M4A,3GP,3G2,MJ2"; "array" for an array.
-    """
-
-    samples: Waveform
-    sample_rate: int
-    source_rate: int
-    source_channels: int
-    container: str
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds of sound."""
-        return len(self.samples) / self.sample_rate
 
 
 def read(
@@ -86,19 +55,21 @@ def read(
         NoAudio: no path, no such file, a folder, an empty file, or a file with no samples.
         AudioTooLong: more bytes or seconds than `limits` allow, by the header or by what is decoded.
         UnsupportedAudio: a rate or a count of channels outside `limits`, or samples that are not numbers.
-        UnreadableAudio: bytes that no decoder makes sound of.
+        UnreadableAudio: bytes that no decoder makes sound of, or that break one or keep it busy.
     """
     limits = limits or Limits()
     name, file = _open(path, limits)
     with file:
         reason, empty = "", False
-        for opener in (containers.open_sndfile, containers.open_av):
+        for opener in apart.openers(file):
             file.seek(0)
             try:
                 sound = _decode(opener, file, name, sample_rate, limits)
             except DecodeError as error:
                 reason = str(error)
                 continue
+            except DecoderLost as error:
+                raise UnreadableAudio(f"{name} {error}.") from error
             if sound is not None:
                 return sound
             empty = True
@@ -134,7 +105,7 @@ def from_array(
     # Without a rate there are no seconds; it is refused with the others that are out of bounds.
     declared_s = len(samples) / rate if rate > 0 else None
     source = Source("array", rate, samples.shape[1], declared_s, blocks)
-    sound = _sound(source, "The array", target_rate, limits)
+    sound = of_source(source, "The array", target_rate, limits)
     if sound is None:
         raise NoAudio("The array holds no samples. Pass the samples of a recording.")
     return sound
@@ -160,8 +131,8 @@ def from_chunk(array: npt.ArrayLike, sample_rate: int | None, *, limits: Limits 
     rate = _checked_rate(sample_rate)
     if samples.size == 0:
         return np.empty(0, dtype=np.float32), rate
-    _check_header(Source("array", rate, samples.shape[1], None, iter(())), "The sound", limits)
-    return _checked_mono(samples, "The sound"), rate
+    check_header(Source("array", rate, samples.shape[1], None, iter(())), "The sound", limits)
+    return checked_mono(samples, "The sound"), rate
 
 
 def _open(path: str | os.PathLike[str] | None, limits: Limits) -> tuple[str, io.FileIO]:
@@ -208,96 +179,7 @@ def _decode(
     limits: Limits,
 ) -> Sound | None:
     with opener(file) as source:
-        return _sound(source, name, sample_rate, limits)
-
-
-def _sound(source: Source, name: str, sample_rate: int | None, limits: Limits) -> Sound | None:
-    """Check, mix down and resample; None where the source ends without a sample."""
-    sample_rate = sample_rate or source.sample_rate
-    _check_header(source, name, limits)
-    mono = _mix_down(source, name, limits)
-    if len(mono) == 0:
-        return None
-    samples = _resample(mono, source.sample_rate, sample_rate)
-    return Sound(samples, sample_rate, source.sample_rate, source.channels, source.container)
-
-
-def _check_header(source: Source, name: str, limits: Limits) -> None:
-    if not limits.min_rate <= source.sample_rate <= limits.max_rate:
-        raise UnsupportedAudio(
-            f"{name} has a sample rate of {source.sample_rate:,} Hz; {limits.min_rate:,} to {limits.max_rate:,} Hz are "
-            "accepted. Record or export it at 16,000, 44,100 or 48,000 Hz."
-        )
-    if not 1 <= source.channels <= limits.max_channels:
-        raise UnsupportedAudio(
-            f"{name} has {source.channels:,} channels; 1 to {limits.max_channels} are accepted. "
-            "Export it in mono or stereo."
-        )
-    if source.declared_s is not None and source.declared_s > limits.max_duration_s:
-        raise AudioTooLong(
-            f"{name} is {_seconds(source.declared_s)} s long; at most {_seconds(limits.max_duration_s)} s are accepted."
-            " Cut out the part with the voice."
-        )
-
-
-def _mix_down(source: Source, name: str, limits: Limits) -> Waveform:
-    """The mean of the channels, block by block, so that memory is bounded by the mono sound of the longest duration."""
-    most = math.floor(limits.max_duration_s * source.sample_rate)
-    parts: list[Waveform] = []
-    count = 0
-    try:
-        for block in source.blocks:
-            count += len(block)
-            if count > most:
-                raise AudioTooLong(
-                    f"{name} goes on beyond {_seconds(limits.max_duration_s)} s, the most that is accepted. "
-                    "Cut out the part with the voice."
-                )
-            parts.append(_checked_mono(block, name))
-    except DecodeError:
-        if count == 0:
-            raise
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
-
-
-def _checked_mono(block: npt.NDArray[Any], name: str) -> Waveform:
-    """float32 (n,) from (n, channels). Summed in double precision, so that the result doesn't depend on the layout."""
-    samples = _to_float32(block)
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float64).astype(np.float32)
-    largest = float(np.abs(mono).max(initial=0.0))
-    if not math.isfinite(largest):
-        raise UnsupportedAudio(
-            f"{name} contains samples that are not numbers (NaN or infinity). "
-            "Export it again, or repair it with an editor."
-        )
-    if largest > _LARGEST_SAMPLE:
-        raise UnsupportedAudio(
-            f"{name} contains samples as large as {largest:.0e}, where full scale is 1. "
-            "Divide them by their full scale."
-        )
-    return mono
-
-
-def _to_float32(samples: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Integers over their full scale, as libsndfile does it (16 bit: divided by 32768); floats as they are."""
-    if samples.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused as such
-            return samples.astype(np.float32, copy=False)
-    bits = 8 * samples.dtype.itemsize
-    native = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-    if native.dtype.kind == "u":
-        # Flipping the top bit moves the middle of an unsigned range to 0.
-        native = (native ^ native.dtype.type(1 << (bits - 1))).view(f"i{samples.dtype.itemsize}")
-    return native.astype(np.float32) * np.float32(2.0 ** (1 - bits))
-
-
-def _resample(mono: Waveform, source_rate: int, target_rate: int) -> Waveform:
-    if source_rate == target_rate:
-        return mono
-    import librosa
-
-    resampled: Waveform = librosa.resample(mono, orig_sr=source_rate, target_sr=target_rate, res_type=RESAMPLING)
-    return resampled
+        return of_source(source, name, sample_rate, limits)
 
 
 def _checked_array(array: npt.ArrayLike, limits: Limits) -> npt.NDArray[Any]:
@@ -335,8 +217,3 @@ def _checked_rate(sample_rate: object) -> int:
         if rate.is_integer():
             return int(rate)
     raise UnsupportedAudio(f"{sample_rate!r} is no sample rate. Pass a whole number of Hz, such as 16000.")
-
-
-def _seconds(duration: float) -> str:
-    """Rounded up to a tenth, so that what is just too long doesn't read as if it fitted."""
-    return f"{math.ceil(duration * 10 - 1e-6) / 10:,.1f}".removesuffix(".0")

@@ -97,6 +97,8 @@ class Limits:
         max_bytes: bytes of a file on disk.
         min_rate, max_rate: Hz, sample rates of the source.
         max_channels: channels of the source.
+        max_values: samples of all the source's channels together: `max_duration_s` of 8 channels at 48 kHz, or of 2 at
+            192 kHz. A FLAC of silence in 8 channels at 192 kHz holds four times as many in 1 MB, and takes 8 s.
     """
 
     max_duration_s: float = 600.0
@@ -104,6 +106,7 @@ class Limits:
     min_rate: int = 8_000
     max_rate: int = 192_000
     max_channels: int = 8
+    max_values: int = 600 * 48_000 * 8
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ _SNDFILE_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIF
 # libsndfile's SF_COUNT_MAX: the header gives no length.
 _UNKNOWN_FRAMES = 2**63 - 1
 
+# PCM, float, A-law, mu-law, and any of these by the longer header: codings that hold a number for each sample.
+_PLAIN_TAGS = frozenset({1, 3, 6, 7, 0xFFFE})
+
 # Demuxers of single files. Playlists (hls, concat, dash), scripts and image sequences, which name other files or
 # addresses to open, are left out.
 _AV_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,aac,mp3,wav,flac,aiff,caf,amr"
@@ -65,6 +68,15 @@ class Source:
     channels: int
     declared_s: float | None
     blocks: Iterator[npt.NDArray[Any]]
+
+
+def is_plain_wav(file: io.FileIO) -> bool:
+    """Whether a file says in its first bytes that it is a WAV of samples as they are; leaves it at its start."""
+    file.seek(0)
+    head = file.read(22) or b""
+    file.seek(0)
+    names = head[:4], head[8:16]
+    return names == (b"RIFF", b"WAVEfmt ") and int.from_bytes(head[20:22], "little") in _PLAIN_TAGS
 
 
 @contextmanager

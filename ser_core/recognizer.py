@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ser_core import audio, bundle, hub, quality, windows
-from ser_core.audio import Sound
 from ser_core.config import CONTRACT, FeatureConfig, Limits
 from ser_core.emotions import LABELS
 from ser_core.errors import BundleError, UnsupportedAudio
 from ser_core.hub import Located
 from ser_core.prediction import ModelInfo, Precision, Prediction, State, Timings, Window
+from ser_core.sound import Sound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

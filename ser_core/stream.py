@@ -11,6 +11,7 @@ import numpy as np
 from ser_core import audio, windows
 from ser_core.errors import UnsupportedAudio
 from ser_core.longform import Analysis
+from ser_core.resampling import Resampler
 from ser_core.stretch import one_piece
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Stream:
         self.done = False
         self._recognizer = recognizer
         self._keep_s, self._max_s = keep_s, min(max_s, recognizer.limits.max_duration_s)
-        self._resampler: _Resampler | None = None
+        self._resampler: Resampler | None = None
         self._samples: Waveform = np.empty(0, dtype=np.float32)
         self._analysis = Analysis(recognizer.config)
         # The first sample kept, as its index in the stream; windows laid on the grid; those of them not judged yet.
@@ -145,10 +146,10 @@ class Stream:
     def _total(self) -> int:
         return self._first + len(self._samples)
 
-    def _at(self, rate: int) -> _Resampler:
+    def _at(self, rate: int) -> Resampler:
         """The resampler, which the first sound sets up."""
         if self._resampler is None:
-            self._resampler = _Resampler(rate, self._recognizer.config.sample_rate)
+            self._resampler = Resampler(rate, self._recognizer.config.sample_rate)
         if rate != self._resampler.source_rate:
             raise UnsupportedAudio(
                 f"The sound started at {self._resampler.source_rate:,} Hz and went on at {rate:,} Hz. "
@@ -193,32 +194,3 @@ def _complete(n_samples: int, config: FeatureConfig) -> list[tuple[int, int]]:
     """
     window, hop = (round(seconds * config.sample_rate) for seconds in (config.window_s, config.window_hop_s))
     return [(start, start + window) for start in range(0, n_samples - window + 1, hop)]
-
-
-class _Resampler:
-    """`audio.from_array`'s resampling, in pieces of any length; keeps count of samples taken and given."""
-
-    def __init__(self, source_rate: int, target_rate: int) -> None:
-        import soxr
-
-        self.source_rate = source_rate
-        self.taken = self.given = 0
-        self._ratio = target_rate / source_rate
-        same = source_rate == target_rate
-        self._stream = None if same else soxr.ResampleStream(source_rate, target_rate, 1, quality=audio.RESAMPLING)
-
-    def push(self, mono: Waveform) -> Waveform:
-        """What can be told of float32 (n,) so far; float32 (m,), may be empty."""
-        self.taken += len(mono)
-        resampled: Waveform = mono if self._stream is None else self._stream.resample_chunk(mono)
-        self.given += len(resampled)
-        return resampled
-
-    def end(self) -> Waveform:
-        """The rest."""
-        if self._stream is None:
-            return np.empty(0, dtype=np.float32)
-        rest: Waveform = self._stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)
-        # As librosa.resample rounds the length: up, with a zero where soxr gives none.
-        missing = math.ceil(self.taken * self._ratio) - self.given - len(rest)
-        return np.pad(rest, (0, missing)) if missing >= 0 else rest[:missing]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ser_core import features, voice
-from ser_core.audio import RESAMPLING
 from ser_core.prediction import Span
+from ser_core.resampling import QUALITY
 
 if TYPE_CHECKING:
     from ser_core.config import FeatureConfig
@@ -66,7 +66,7 @@ def _high_voice_s(waveform: Waveform, sound: Trimmed, config: FeatureConfig) -> 
     import librosa
 
     slower = librosa.resample(
-        waveform, orig_sr=config.sample_rate, target_sr=round(_SLOWER * config.sample_rate), res_type=RESAMPLING
+        waveform, orig_sr=config.sample_rate, target_sr=round(_SLOWER * config.sample_rate), res_type=QUALITY
     )
     voiced = voice.detector().find(slower, config)
     within = voiced.start < _SLOWER * sound.end and voiced.end > _SLOWER * sound.start

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 import ser_core
-from ser_core.audio import Sound
 from ser_core.config import FeatureConfig, Limits
 from ser_core.emotions import LABELS
 from ser_core.features import trim
 from ser_core.prediction import ModelInfo, Prediction, QualityNote, Span, Timings, Window
+from ser_core.sound import Sound
 
 INFO = ModelInfo("fake", "1.2", "tests", None, "fp16")
 PROBABILITIES = dict(zip(LABELS, (0.04, 0.02, 0.05, 0.01, 0.61, 0.08, 0.15, 0.04), strict=True))

@@ -106,7 +106,7 @@ class Format:
 
     Attributes:
         suffix: the file's ending.
-        container: what `ser_core.audio.Sound.container` calls it.
+        container: what `ser_core.sound.Sound.container` calls it.
         muxer, coding: the format's and the coding's name, libsndfile's or, where `av`, FFmpeg's.
         av: made by PyAV, not soundfile.
         video: a picture track lies before the sound.
@@ -238,6 +238,10 @@ def truncated(name: str = "wav-16", seconds: float = 4.0, kept: float = 0.5) -> 
     """The first part of a file, as a broken upload leaves it."""
     whole = encode(voice(seconds, 48_000), 48_000, name)
     return whole[: round(len(whole) * kept)]
+
+
+GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
+"""What follows the tag of a coding in the longer header of a WAV."""
 
 
 def streamed_wav(samples: Samples, sample_rate: int, length: int) -> bytes:
