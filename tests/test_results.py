@@ -108,7 +108,7 @@ def test_stored_figures_come_out_again_from_the_stored_logits(name: str) -> None
 def test_stored_logits_are_of_whole_folds(name: str, tmp_path: Path) -> None:
     """Every clip of RAVDESS that a judged fold tests once, in the fold that tests its actor, with its own label."""
     judged, _ = judged_in(name)
-    tested = set.union(*(splits.ACTOR_FOLDS[one.fold] for one in judged))
+    tested = frozenset().union(*(splits.ACTOR_FOLDS[one.fold] for one in judged))
     expected = {clip.key: clip for clip in ravdess_clips(tmp_path) if clip.speaker in tested}
     assert sorted(key for one in judged for key in one.keys) == sorted(expected)
     for one in judged:

@@ -149,7 +149,8 @@ def _growth(found: Found) -> Reading:
 
 def _at(found: Found, clients: int) -> Mapping[str, Any]:
     """The point of the curve with so many clients. Raises NotMeasured where it has none."""
-    for one in found["crowd"]["curve"]:
+    points: list[Mapping[str, Any]] = found["crowd"]["curve"]
+    for one in points:
         if one["clients"] == clients:
             return one
     raise NotMeasured(f"the curve has no point of {clients} clients")
