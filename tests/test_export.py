@@ -152,7 +152,7 @@ def test_a_reader_beside_convolutions_takes_any_batch_and_length_too(tmp_path: P
     shapes = [str(kept[name].output(0).partial_shape) for name in export._left_alone(exact)]
     # Of convolutions and reader the classes, of the former what weighs each step, and self-attention's two products.
     assert [shape for shape in shapes if shape.startswith("[?,6,?")] == ["[?,6,?,?]", "[?,6,?,64]"]
-    assert {"[?,8]", "[?,16]"} <= set(shapes)
+    assert shapes.count("[?,8]") == 2
     assert len(shapes) == 5
 
 

@@ -737,7 +737,7 @@ def test_a_reader_is_fitted_once(
     assert path == reader_path(Run(recipe.load(str(config)), None).folder(runs))
     before = path.read_bytes()
     learnt = load_file(path)
-    assert {name: tuple(value.shape) for name, value in learnt.items()} == {"weight": (16, 2 * 5 * 384), "bias": (16,)}
+    assert {name: tuple(value.shape) for name, value in learnt.items()} == {"weight": (8, 2 * 5 * 384), "bias": (8,)}
     assert learnt["weight"].any()
     # The members are those that would be trained alone.
     alone, member = weights_of(uninterrupted), weights_of(runs)

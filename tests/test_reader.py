@@ -205,33 +205,6 @@ def test_a_clip_counts_once_in_however_many_versions() -> None:
     assert torch.allclose(weight, doubled, atol=0.02 * float(weight.abs().max()))
 
 
-def test_spoken_and_sung_are_learnt_apart_and_an_emotion_is_both_together() -> None:
-    """Sung anger sounds like spoken calm here: only who tells the channels apart can name both."""
-    own = [
-        dataclasses.replace(clip(n, emotion=EMOTIONS[1 if n % 2 else 4]), channel="song" if n % 4 > 1 else "speech")
-        for n in range(80)
-    ]
-    rows = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float16)
-    rows[:, 0] += [5.0 if one.channel == "song" else -5.0 for one in own]
-    rows[:, 1] += [5.0 if (one.channel == "song") == (one.emotion is EMOTIONS[4]) else -5.0 for one in own]
-    said = Statistics(np.arange(80), rows)
-    weight, bias = reader.fit(cache_of(own, [8] * 80), range(60), "own", said, SHORT)
-    assert (weight.shape, bias.shape) == ((16, 4), (16,))
-    kinds = (torch.from_numpy(rows[60:].astype(np.float32)) @ weight.T + bias).reshape(20, 2, 8)
-    told = kinds.logsumexp(dim=1).argmax(dim=1).tolist()
-    assert told == [EMOTIONS.index(one.emotion) for one in own[60:]]
-
-
-@torch.no_grad()
-def test_an_emotion_is_as_probable_as_spoken_and_sung_together() -> None:
-    torch.manual_seed(0)
-    network = Reader(N_MELS, 1).eval()
-    read, _ = network.statistics(inputs(3))
-    kinds = network.classifier(read).softmax(dim=1)
-    logits, _ = network(inputs(3))
-    assert torch.allclose(logits.softmax(dim=1), kinds[:, :8] + kinds[:, 8:], atol=1e-6)
-
-
 # Beside convolutions.
 
 

@@ -22,7 +22,7 @@ from ser_core import features
 from ser_core.config import FeatureConfig
 from ser_core.emotions import EMOTIONS
 from train import pretrained, splits
-from train.networks.reader import CHANNELS, Reader
+from train.networks.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -258,14 +258,13 @@ def fit(
         config: how.
 
     Returns:
-        float32 (16, C) and (16,), weights and bias for statistics as they are: of all emotions in each channel.
+        float32 (8, C) and (8,), weights and bias for statistics as they are.
     """
     chosen = np.flatnonzero(np.isin(read.clips, np.asarray(train)))
     clips = [cache.clips[number] for number in read.clips[chosen]]
-    kinds = [(channel, emotion) for channel in CHANNELS for emotion in EMOTIONS]
-    acted = {(clip.corpus, clip.channel, clip.emotion) for clip in cache.clips}
-    truth = torch.tensor([kinds.index((clip.channel, clip.emotion)) for clip in clips])
-    classes = torch.tensor([[(clip.corpus, *kind) in acted for kind in kinds] for clip in clips])
+    acted = {(clip.corpus, clip.emotion) for clip in cache.clips}
+    emotions = torch.tensor([EMOTIONS.index(clip.emotion) for clip in clips])
+    classes = torch.tensor([[(clip.corpus, emotion) in acted for emotion in EMOTIONS] for clip in clips])
     # A clip counts once, in however many versions it is read.
     versions = np.bincount(read.clips)[read.clips[chosen]]
     by_clip = np.array([1.0 if clip.corpus == main else config.others for clip in clips])
@@ -273,14 +272,14 @@ def fit(
     rows = torch.from_numpy(read.rows[chosen].astype(np.float32))
     mean, deviation = rows.mean(dim=0), rows.std(dim=0).clamp_min(1e-6)
     rows.sub_(mean).div_(deviation)
-    weight = torch.zeros(rows.shape[1], len(kinds), requires_grad=True)
-    bias = torch.zeros(len(kinds), requires_grad=True)
+    weight = torch.zeros(rows.shape[1], len(EMOTIONS), requires_grad=True)
+    bias = torch.zeros(len(EMOTIONS), requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=config.iterations, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
         scores = (rows @ weight + bias).masked_fill(~classes, -1e4).log_softmax(dim=1)
-        told = -(weights * scores[torch.arange(len(truth)), truth]).sum() / weights.sum()
+        told = -(weights * scores[torch.arange(len(emotions)), emotions]).sum() / weights.sum()
         total = told + config.penalty * weight.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total

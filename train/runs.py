@@ -184,8 +184,8 @@ def save_reader(run: Run, runs: Path, weight: Tensor, bias: Tensor, cache: Featu
     Args:
         run: which.
         runs: folder of all runs.
-        weight: float32 (16, C).
-        bias: float32 (16,).
+        weight: float32 (8, C).
+        bias: float32 (8,).
         cache: the features that it was fitted on.
     """
     from safetensors.torch import save_file

@@ -14,8 +14,6 @@ from train.networks.encoder import WIDTH, SpeechEncoder
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CHANNELS = ("speech", "song")
-"""How an emotion may be acted; what is read tells these apart, and an emotion sounds otherwise in each."""
 _LEAST_VARIANCE = 1e-6
 
 
@@ -38,8 +36,7 @@ def pooled(activations: Iterable[Tensor], share: Tensor) -> Tensor:
 
 
 class Reader(nn.Module):
-    """An encoder that stays as it came, and one linear layer on the mean and deviation of its activations over time,
-    whose classes are emotions in a channel: an emotion is as probable as its two together.
+    """An encoder that stays as it came, and one linear layer on the mean and deviation of its activations over time.
 
     Args:
         n_mels: bands of the input.
@@ -49,7 +46,7 @@ class Reader(nn.Module):
     def __init__(self, n_mels: int, layers: int) -> None:
         super().__init__()
         self.encoder = SpeechEncoder(n_mels, layers, read=True)
-        self.classifier = nn.Linear(2 * (1 + 4 * layers) * WIDTH, len(CHANNELS) * len(EMOTIONS))
+        self.classifier = nn.Linear(2 * (1 + 4 * layers) * WIDTH, len(EMOTIONS))
 
     def statistics(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """float32 (B, 1, n_mels, T) in [-1, 1] -> what the linear layer reads, (B, C), and how much each step of two
@@ -66,8 +63,7 @@ class Reader(nn.Module):
         """float32 (B, 1, n_mels, T) in [-1, 1] -> logits (B, 8) and attention (B, T / 8)."""
         read, share = self.statistics(log_mel)
         steps = CONTRACT.attention_stride // 2
-        kinds = self.classifier(read).unflatten(1, (len(CHANNELS), len(EMOTIONS)))
-        return kinds.logsumexp(dim=1), share.reshape(share.shape[0], -1, steps).sum(dim=2)
+        return self.classifier(read), share.reshape(share.shape[0], -1, steps).sum(dim=2)
 
 
 class Together(nn.Module):
