@@ -175,7 +175,7 @@ def test_the_model_that_ships_was_checked_against_torch(shipped: Bundle) -> None
 def test_speech_of_unheard_actors_passes_its_bar(shipped: Bundle) -> None:
     found = shipped.metrics()["actor_independent"]
     assert (found["speech"]["n"], found["song"]["n"]) == (1_440, 1_012)
-    assert found["speech"]["accuracy"] >= 0.69
+    assert found["speech"]["accuracy"] >= 0.77
 
 
 def test_the_readme_says_what_the_stored_figures_say() -> None:
