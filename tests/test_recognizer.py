@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 
 import ser_core
-from ser_core import audio, recognizer, voice
+from ser_core import audio, recognizer, voice, windows
 from ser_core.config import CONTRACT, FeatureConfig, Limits
 from ser_core.emotions import LABELS
 from ser_core.errors import AudioTooLong, BundleError, NoAudio, SerError, UnsupportedAudio
@@ -482,13 +482,25 @@ def test_many_threads_on_the_model_that_ships(shipped: Recognizer) -> None:
 
 @bundles.needs_shipped
 def test_a_window_of_the_model_that_ships_agrees_with_its_sound_alone(shipped: Recognizer) -> None:
-    """Within a batch the sums are taken in another order: the last digits differ."""
+    """Frames lie on the whole recording's grid, and the cut to what sounds on that of its level."""
     samples = np.concatenate([sounds.voice(4.0, level=0.9), sounds.voice(3.4, pitch=220.0, level=0.05, seed=1)])
     for window in shipped.predict(samples, RATE).windows:
         alone = shipped.predict(samples[round(window.start_s * RATE) : round(window.end_s * RATE)], RATE)
         assert window.label == alone.label
+        assert window.probabilities == pytest.approx(alone.probabilities, abs=0.15)
+
+
+@bundles.needs_shipped
+def test_windows_judged_together_are_judged_as_each_alone(shipped: Recognizer) -> None:
+    """Within a batch the sums are taken in another order: the last digits differ."""
+    samples = np.concatenate([sounds.voice(4.0, level=0.9), sounds.voice(3.4, pitch=220.0, level=0.05, seed=1)])
+    parts = windows.stretches(samples, CONFIG)
+    assert len(parts) > 5
+    for window, part in zip(shipped.judge(parts), parts, strict=True):
+        (alone,) = shipped.judge([part])
+        assert window.label == alone.label
         assert window.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
-        assert window.attention == pytest.approx(alone.windows[0].attention, abs=1e-5)
+        assert window.attention == pytest.approx(alone.attention, abs=1e-5)
 
 
 @bundles.needs_shipped
