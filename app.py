@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Read while gradio is imported, which takes seconds: only once it is clear that there is a page to build.
@@ -31,9 +32,9 @@ from ser_core.errors import SerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import gradio as gr
+    from starlette.middleware import Middleware
 
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
@@ -67,6 +68,7 @@ def launch(page: gr.Blocks, options: Options) -> str:
         pwa=True,
         favicon_path=ASSETS / "icon.png",
         footer_links=["api", "settings"],
+        app_kwargs={"middleware": [_guard(options)]},
         theme=theme(),
         css=style(),
         head=head(),
@@ -80,6 +82,20 @@ def launch(page: gr.Blocks, options: Options) -> str:
     elif options.share:
         print("A public link could not be had (no network, or the service is down): the page goes on locally.")
     return str(local_url)
+
+
+def _guard(options: Options) -> Middleware:
+    from gradio.utils import get_upload_folder
+    from starlette.middleware import Middleware
+
+    from page.guard import Guard
+
+    return Middleware(
+        Guard,
+        uploads=lambda: Path(get_upload_folder()),
+        share=options.share,
+        private=options.auth is not None,
+    )
 
 
 def _check_free(host: str, port: int) -> None:
