@@ -1,4 +1,4 @@
-"""What stands before Gradio's routes: which are open, how large requests may be, and what browsers are
+"""What stands before Gradio's routes: which are open, how large and how frequent requests may be, and what browsers are
 told of the answers.
 
 Gradio serves far more than this page has a use for, among it an address that fetches any other for whoever asks. So
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from page.rate import Rate
 
 ANSWER_BYTES = 4 * 1024 * 1024
 """The most that a request may hold that isn't an upload, Gradio's bound on one to its MCP server."""
@@ -49,6 +50,8 @@ _OPEN = [
 ]
 OPEN = re.compile("|".join(_OPEN))
 """Paths that are answered."""
+STARTS = re.compile(f"/login/?|{_API}/(queue/join|(run|api)/.+|call/.+|mcp(/.*)?)")
+"""Those of them to which a POST starts work, or tries a password."""
 EVENTS = re.compile(f"{_API}/(queue/data|call/(v2/)?[^/]+/[^/]*)")
 """Those at which answers are fetched, as they come."""
 
@@ -92,6 +95,7 @@ class Guard:
         uploads: gives the folder that uploads are written into.
         share: the page is behind a share link of Gradio's, too.
         private: it asks for a password.
+        rate: how often a visitor may start work; None is as often as they like.
     """
 
     def __init__(
@@ -101,8 +105,9 @@ class Guard:
         *,
         share: bool = False,
         private: bool = False,
+        rate: Rate | None = None,
     ) -> None:
-        self._app, self._uploads, self._private = app, uploads, private
+        self._app, self._uploads, self._private, self._rate = app, uploads, private, rate
         self._policy = _PAGE_POLICY.format(cdn=f" {_SHARE}" if share else "", framed=_FRAMED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -144,6 +149,8 @@ class Guard:
             return PlainTextResponse(_TOO_LARGE.format(_most(path) >> 20), status_code=413)
         if path == f"{_API}/upload" and _free(self._uploads()) < FREE_BYTES + UPLOAD_BYTES:
             return _said(507, _FULL)
+        if self._rate is not None and scope["method"] == "POST" and STARTS.fullmatch(path):
+            return self._rate.refusal(scope)
         return None
 
     def _headers(self, path: str) -> dict[str, str]:
