@@ -77,7 +77,8 @@ async def _fetched(address: str, most: int) -> Path:
                 continue
             if got.status_code != 200:
                 raise _Refused(f"its server answers with status {got.status_code}")
-            return await _written(got, scratch(PurePosixPath(unquote(url.path)).name[:100] or "sound"), most)
+            name = client_utils.strip_invalid_filename_characters(PurePosixPath(unquote(url.path)).name, 100)
+            return await _written(got, scratch(name or "sound"), most)
     raise _Refused(f"it is redirected more than {REDIRECTS} times")
 
 
