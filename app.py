@@ -1,6 +1,7 @@
 """The door: asks for a model, builds the page on it, serves it. What a visitor meets is in `page`.
 
-python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--model FOLDER or USER/NAME@COMMIT]
+python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--rate PER_MINUTE]
+              [--model FOLDER or USER/NAME@COMMIT]
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Read while gradio is imported, which takes seconds: only once it is clear that there is a page to build.
@@ -29,11 +31,14 @@ from ser_core import bundle, examples, hub
 from ser_core.config import Limits
 from ser_core.errors import SerError
 
+RATE = "SER_RATE"
+"""The environment variable of --rate."""
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import gradio as gr
+    from starlette.middleware import Middleware
 
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
@@ -67,6 +72,7 @@ def launch(page: gr.Blocks, options: Options) -> str:
         pwa=True,
         favicon_path=ASSETS / "icon.png",
         footer_links=["api", "settings"],
+        app_kwargs={"middleware": [_guard(options)]},
         theme=theme(),
         css=style(),
         head=head(),
@@ -80,6 +86,22 @@ def launch(page: gr.Blocks, options: Options) -> str:
     elif options.share:
         print("A public link could not be had (no network, or the service is down): the page goes on locally.")
     return str(local_url)
+
+
+def _guard(options: Options) -> Middleware:
+    from gradio.utils import get_upload_folder
+    from starlette.middleware import Middleware
+
+    from page.guard import Guard
+    from page.rate import Rate
+
+    return Middleware(
+        Guard,
+        uploads=lambda: Path(get_upload_folder()),
+        share=options.share,
+        private=options.auth is not None,
+        rate=Rate(options.rate) if options.rate else None,
+    )
 
 
 def _check_free(host: str, port: int) -> None:
@@ -100,6 +122,7 @@ class Options:
         share: ask Gradio for a public link.
         auth: user and password that the page asks for; None lets everybody in.
         model: the folder of a bundle, USER/NAME or USER/NAME@COMMIT on the Hub; None is the copy that ships.
+        rate: how many requests that start work one visitor may send in a minute; None is as many as they like.
     """
 
     host: str = "127.0.0.1"
@@ -107,6 +130,7 @@ class Options:
     share: bool = False
     auth: tuple[str, str] | None = None
     model: str | None = None
+    rate: int | None = None
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -127,16 +151,23 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         metavar="FOLDER|USER/NAME[@COMMIT]",
         help=f"a model other than the one that ships: a bundle's folder, or one on the Hub (also: {hub.VARIABLE})",
     )
+    parser.add_argument(
+        "--rate", metavar="PER_MINUTE", help=f"how often one visitor may start work (also: {RATE}); default: no limit"
+    )
     given = parser.parse_args(argv)
     port = given.port or environment.get("GRADIO_SERVER_PORT") or environment.get("PORT") or None
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         parser.error(f"the port must be a number from 1 to 65535, not {port!r}")
+    rate = given.rate or environment.get(RATE) or None
+    if rate is not None and not (rate.isascii() and rate.isdigit() and 0 < int(rate) <= 10_000):
+        parser.error(f"the rate must be a number from 1 to 10000, of requests in a minute, not {rate!r}")
     return Options(
         host=given.host or environment.get("GRADIO_SERVER_NAME") or Options.host,
         port=None if port is None else int(port),
         share=given.share or environment.get("GRADIO_SHARE", "").lower() == "true",
         auth=given.auth,
         model=given.model or environment.get(hub.VARIABLE) or None,
+        rate=None if rate is None else int(rate),
     )
 
 

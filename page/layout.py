@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from page import about, analyse, api, compare, files, live
+from page.blocks import Page
 from page.look import ASSETS
 from page.tidy import DELETE_AFTER_S, DELETE_EVERY_S
 from page.words import model_line
@@ -38,7 +39,7 @@ def build(
         load: loads it in another precision; without, there is no comparison.
     """
     model: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": AT_ONCE}
-    page = gr.Blocks(title="Emotion in a voice", delete_cache=(DELETE_EVERY_S, DELETE_AFTER_S), analytics_enabled=False)
+    page = Page(title="Emotion in a voice", delete_cache=(DELETE_EVERY_S, DELETE_AFTER_S), analytics_enabled=False)
     with page:
         gr.Markdown(
             "# Emotion in a voice\n"
@@ -65,5 +66,6 @@ def build(
             sessions.leave(live.visitor(request))
 
         page.unload(forget)
-    page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE)
+    # Without `api_open`: else a direct call needs to wait for no place.
+    page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE, api_open=False)
     return page

@@ -6,6 +6,8 @@ recognizer = ser_core.load()
 print(recognizer.predict("voice.wav").label)
 """
 
+import sys
+
 from ser_core.config import FeatureConfig, Limits
 from ser_core.emotions import EMOTIONS, LABELS, Emotion
 from ser_core.errors import (
@@ -20,6 +22,10 @@ from ser_core.errors import (
 from ser_core.prediction import ModelInfo, Prediction, QualityNote, Span, Timings, Window
 from ser_core.recognizer import Recognizer, load
 from ser_core.sound import Sound
+
+# Merely imported, OpenVINO calls Google Analytics, and has no switch against it that a program could use. Where its
+# package for that is missing it does without; so it is, unless who uses this library has imported it before.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __all__ = [
     "EMOTIONS",
