@@ -268,20 +268,21 @@ def answers_of_torch(made: list[LogMel]) -> tuple[Any, list[Any]]:
     """The networks of `train.networks` with the weights of the ONNX file.
 
     The exporter folds a batch norm into the convolution before it. Here the folded convolution gets its weights back,
-    and the norm behind it nothing but the bias to add.
+    and the norm behind it nothing but the bias to add. A linear layer it writes as a product, whose matrix has no name,
+    and a sum, whose bias has one.
     """
     import torch
 
-    from train import networks
-    from train.networks.ensemble import Ensemble
+    from tests.bench.network import torch_network
 
-    stored = {
-        one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy())
-        for one in onnx.load(bundles.SHIPPED / MODEL_FILES["fp32"][0]).graph.initializer
-    }
-    recipe = bundle.read(bundles.SHIPPED).training["recipe"]
-    built, options = recipe["network"]["name"], {"n_mels": CONFIG.n_mels, **recipe["network"]["options"]}
-    network = Ensemble([networks.build(built, options) for _ in range(recipe["members"])]).eval()
+    graph = onnx.load(bundles.SHIPPED / MODEL_FILES["fp32"][0]).graph
+    stored = {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.initializer}
+    products = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    for node in (node for node in graph.node if node.op_type == "Add"):
+        for product, bias in (node.input, reversed(node.input)):
+            if bias.endswith(".bias") and product in products:
+                stored[f"{bias.removesuffix('.bias')}.weight"] = stored[products[product]].T
+    network = torch_network(bundle.read(bundles.SHIPPED).training)
     state = network.state_dict()
     norms = {name: one for name, one in network.named_modules() if isinstance(one, torch.nn.BatchNorm2d)}
     for name in state:

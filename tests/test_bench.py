@@ -101,7 +101,7 @@ def test_the_network_that_ships_counts_as_its_torch_form_does() -> None:
     opened = bundle.read(bundles.SHIPPED)
     built = network.torch_network(opened.training)
     shape = network.window_shape(FeatureConfig(), batch=2)
-    assert shape == (2, 1, 128, 192)
+    assert shape == (2, 1, 80, 320)
     model = onnx.load(opened.model_path("fp32"))
     counted = network.count_by_torch(lambda: built(torch.zeros(*shape)))
     assert multiply_adds.count(model, {CONTRACT.input: shape}) == counted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,12 @@ def test_a_crash_is_lost_and_the_next_case_is_judged(asked: Judge) -> None:
 
 
 def test_a_hang_is_lost(asked: Judge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(judge, "HANG_S", 0.0)
-    verdict = asked.ask(Question("read", (str(tmp_path),)))
+    question = Question("read", (str(tmp_path),))
+    assert asked.ask(question).outcome == "NoAudio"
+    assert asked._process is not None
+    asked._process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(judge, "HANG_S", 0.2)
+    verdict = asked.ask(question)
     assert verdict.outcome == "lost"
     assert verdict.message.startswith("hung")
 

@@ -261,14 +261,14 @@ def test_a_huge_body_is_refused(fake_page: Any) -> None:
         assert "maximum allowed size of 4 MB" in refused.text
 
 
-def left_over() -> set[Path]:
-    return {path for path in Path(get_upload_folder()).rglob("*") if path.is_file()}
+def left_over(page: Any) -> set[Path]:
+    return {path for path in Path(page.app.uploaded_file_dir).rglob("*") if path.is_file()}
 
 
 def test_an_upload_that_is_too_large_is_refused_and_leaves_nothing(
     fake_page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = left_over()
+    before = left_over(fake_page)
     address = f"{fake_page.local_url}{API}/upload"
     monkeypatch.setattr(fake_page, "max_file_size", 1_000)
     refused = httpx.post(address, files={"files": ("x.wav", b"x" * 2_000)})
@@ -286,7 +286,7 @@ def test_an_upload_that_is_too_large_is_refused_and_leaves_nothing(
     for refused in (declared, undeclared):
         assert refused.status_code == 413
         assert "exceeds the maximum allowed size" in refused.text
-    assert {path.name.split(".")[-1] for path in left_over() - before} == {"wav"}
+    assert {path.name.split(".")[-1] for path in left_over(fake_page) - before} == {"wav"}
 
 
 def test_a_thousand_files_are_too_many(fake_page: Any) -> None:

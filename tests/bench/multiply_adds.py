@@ -6,6 +6,8 @@ Only convolutions and matrix products count, which make up nearly all; biases, a
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
@@ -49,7 +51,21 @@ def with_shapes(model: onnx.ModelProto, inputs: Mapping[str, Sequence[int]]) -> 
         if port.name in inputs:
             kind = port.type.tensor_type.elem_type
             port.CopyFrom(helper.make_tensor_value_info(port.name, kind, list(inputs[port.name])))
-    return shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+    return shape_inference.infer_shapes(_simplified(fixed), strict_mode=True, data_prop=True)
+
+
+def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without what only computes shapes, through which the inference above loses its way; by ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "model.onnx")
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        simple = onnx.load(options.optimized_model_filepath)
+    del simple.graph.value_info[:]
+    return simple
 
 
 def _shapes(graph: onnx.GraphProto) -> Shapes:

@@ -107,9 +107,11 @@ def run_by_openvino(network: nn.Module, shape: Sequence[int], example: Sequence[
 
 def count_by_torch(run: Callable[[], Any]) -> int:
     """Multiply-adds of one run, as PyTorch's own counter has them."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    # Self-attention in one kernel would go uncounted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops()) // 2
 
