@@ -6,6 +6,7 @@ DEV_ENV := .venv-dev
 ARGS ?=
 CONFIG ?= voices
 CORPORA ?= ravdess nemo banglaser
+VERSION ?= 0.4.0
 # All but the first, which is tested on: each is left out once.
 OTHERS = $(wordlist 2,$(words $(CORPORA)),$(CORPORA))
 
@@ -69,7 +70,7 @@ retrain: setup-dev ## everything from the corpora to the README's tables: make r
 	$(if $(OTHERS),$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --leave-out $(OTHERS) --resume)
 	$(if $(OTHERS),$(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG) --data "$(DATA)" --fold --leave-out $(OTHERS))
 	$(DEV_ENV)/bin/python -m train fit --config $(CONFIG) --all --resume
-	$(DEV_ENV)/bin/python -m train export --config $(CONFIG) --out assets/model
+	$(DEV_ENV)/bin/python -m train export --config $(CONFIG) --out assets/model --version $(VERSION)
 	$(DEV_ENV)/bin/python -m train report
 
 constraints: ## resolve requirements*.txt afresh and write constraints.txt

@@ -169,8 +169,9 @@ def _limits(training: Mapping[str, Any]) -> str:
     if corpora and all(source for _, source in corpora):
         lines.append("- All these voices are of adults.")
     lines.append(
-        "- Not measured: real feelings, children and old people, other languages and accents, voices changed by "
-        "illness, and whether women and men are heard equally well."
+        "- Not measured: real feelings, children and old people, accents, and voices changed by illness. A language "
+        "that it never heard it hears far worse, where that was measured (see other recordings), and women and men not "
+        "always equally well."
     )
     return "\n".join(lines)
 

@@ -71,12 +71,17 @@ async def _fetched(address: str, most: int) -> Path:
             raise _Refused("it is none of the web")
         # The connection goes to the very address that was checked, whatever its name is resolved to the next time.
         transport = AsyncSecureTransport(await public(url.host))
-        async with httpx.AsyncClient(transport=transport, trust_env=False) as client, client.stream("GET", url) as got:
+        async with (
+            httpx.AsyncClient(transport=transport, trust_env=False, headers=_AS_IT_IS) as client,
+            client.stream("GET", url) as got,
+        ):
             if got.has_redirect_location:
                 url = url.join(got.headers["location"])
                 continue
             if got.status_code != 200:
                 raise _Refused(f"its server answers with status {got.status_code}")
+            if got.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise _Refused("its server compresses what it was asked to give as it is")
             name = client_utils.strip_invalid_filename_characters(PurePosixPath(unquote(url.path)).name, 100)
             return await _written(got, scratch(name or "sound"), most)
     raise _Refused(f"it is redirected more than {REDIRECTS} times")
@@ -87,7 +92,7 @@ async def _written(got: httpx.Response, path: Path, most: int) -> Path:
     size = 0
     try:
         with path.open("wb") as file:
-            async for part in got.aiter_bytes(65_536):
+            async for part in got.aiter_raw(65_536):
                 size += len(part)
                 if size > most:
                     raise _Refused(f"the files of one call may hold {Limits().max_bytes >> 20} MB, and it gives more")
@@ -121,4 +126,6 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
+# Some kilobytes of brotli unfold to gigabytes before anybody could count them.
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")

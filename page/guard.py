@@ -7,6 +7,7 @@ what is open is written here, and all else is closed, also what a new version of
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ UPLOAD_BYTES = 8 * Limits().max_bytes
 """The most that the files of one upload may hold together."""
 FREE_BYTES = 1024 * 1024 * 1024
 """Nothing is taken in where less of the disk would be left than this, and the largest upload."""
+
+log = logging.getLogger("ser.app")
 
 _API = "/gradio_api"
 _FILE = f"{_API}/file="
@@ -123,10 +126,11 @@ class Guard:
             return
         try:
             await self._app(scope, _bounded(receive, path), answer)
-        except (FnIndexInferError, LookupError, TypeError, ValueError, AttributeError):
+        except (FnIndexInferError, LookupError, TypeError, ValueError, AttributeError) as error:
             # Gradio takes what it is sent as it is: a function's number that there isn't, a body of another shape.
             if answer.began:
                 raise
+            log.warning("A request to %s was refused (%s)", path[:60], type(error).__name__)
             await _said(400, _UNFIT)(scope, receive, answer)
         except RuntimeError:
             # Who asks for another's answer, or one that was fetched already, is told in the stream, which then breaks.

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,3 +245,9 @@ class Decoders:
 
 
 DECODERS = Decoders()
+
+
+def warm_up() -> None:
+    """Have a decoder ready for the first file that wants one; where none can be had, that file is told so."""
+    with suppress(DecoderLost, OSError):
+        DECODERS.give(DECODERS.take())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import audio, bundle, hub, quality, windows
+from ser_core import apart, audio, bundle, hub, quality, windows
 from ser_core.config import CONTRACT, FeatureConfig, Limits
 from ser_core.emotions import LABELS
 from ser_core.errors import BundleError, UnsupportedAudio
@@ -195,8 +195,7 @@ class Recognizer:
 
     def warm_up(self) -> None:
         """Pay for first calls now (imports, compilation, kernels of the common lengths), so that no visitor does."""
-        import av  # noqa: F401  the decoder of M4A and WebM takes its time to load
-
+        apart.warm_up()
         rate = 48_000
         # The network must be asked about the tone, too, which is no voice.
         config = dataclasses.replace(self.config, voice_probability=0.0)

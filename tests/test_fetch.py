@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,11 @@ class Site(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(404 if kind == "gone" else 200)
+        if kind == "packed":
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(gzip.compress(bytes(50_000_000)))
+            return
         self.end_headers()
         for _ in range(200 if kind in {"endless", "slow"} else 1):
             try:
@@ -104,6 +110,11 @@ def test_all_files_of_a_call_share_the_bound(site: str, monkeypatch: pytest.Monk
     assert len(brought(f"{site}/sound/a.wav", f"{site}/sound/b.wav")) == 2
     with pytest.raises(gr.Error, match="it gives more"):
         brought(*[f"{site}/sound/{name}.wav" for name in "abc"])
+
+
+def test_what_would_unfold_is_not_taken(site: str) -> None:
+    with pytest.raises(gr.Error, match="its server compresses what it was asked to give as it is"):
+        brought(f"{site}/packed/a.wav")
 
 
 def test_a_slow_server_is_not_waited_for(site: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -746,6 +746,10 @@ def test_a_reader_is_fitted_once(
     assert run_fit(*again) == 0
     assert ": fitted" not in capsys.readouterr().out
     assert path.read_bytes() == before
+    (tmp_path / "changed").mkdir()
+    changed = tiny_recipe(tmp_path / "changed" / "mini.yaml", reader=READER | {"penalty": 0.5})
+    assert run_fit(again[0], changed, *again[2:]) == 1
+    assert "move it away and fit again" in capsys.readouterr().err
     # Where it was moved away it comes out again, from what was read and kept; the encoder isn't needed for it.
     path.unlink()
     assert run_fit(*again[:-1], tmp_path / "nowhere") == 0

@@ -19,7 +19,17 @@ from train.cache import FeatureCache
 from train.loop import Trainer
 from train.place import Place
 from train.pretrained import FOLDER
-from train.runs import Run, RunError, reader_path, record_path, save_member, save_reader, start_of, teacher_of
+from train.runs import (
+    Run,
+    RunError,
+    learnt,
+    reader_path,
+    record_path,
+    save_member,
+    save_reader,
+    start_of,
+    teacher_of,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -149,9 +159,13 @@ def read(run: Run, cache: FeatureCache, runs: Path, cached: Path, pretrained: Pa
 
     Raises:
         PretrainedError: the encoder's weights aren't there.
+        RunError: what is there belongs to another state of the code.
     """
     config = run.recipe.reader
-    if config is None or reader_path(run.folder(runs)).is_file():
+    if config is None:
+        return
+    if reader_path(run.folder(runs)).is_file():
+        learnt(run, runs)
         return
     main = run.recipe.corpora[0]
     kept = cached if cached.is_dir() else cached.parent

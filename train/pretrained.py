@@ -94,7 +94,7 @@ _FIELDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"
 
 
 def renamed(variables: dict[str, npt.NDArray[np.generic]], layers: int) -> dict[str, Tensor]:
-    """The encoder's convolutions and first layers, as `train.networks.hybrid.SpeechEncoder` calls them, in float16."""
+    """The encoder's convolutions and first layers, as `train.networks.encoder.SpeechEncoder` calls them, in float16."""
     names = {f"encoder/conv{number}": f"convolution_{number}" for number in (1, 2)}
     for layer in range(layers):
         names |= {f"encoder/layer_{layer}/{theirs}": f"layers.{layer}.{ours}" for theirs, ours in _NAMES.items()}
@@ -110,7 +110,7 @@ def load(network: nn.Module, name: str, folder: Path) -> None:
     """Put pretrained weights into the network's `encoder`, as many layers as it has.
 
     Args:
-        network: see `train.networks.hybrid`.
+        network: with a `train.networks.encoder.SpeechEncoder` of this name.
         name: a key of `FILES`.
         folder: where `python -m train pretrained` put them.
 

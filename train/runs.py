@@ -199,6 +199,29 @@ def save_reader(run: Run, runs: Path, weight: Tensor, bias: Tensor, cache: Featu
     part.replace(path)
 
 
+def learnt(run: Run, runs: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a run's reader has learnt, see `save_reader`, and the recipe and the data that it belongs to.
+
+    Raises:
+        RunError: it isn't fitted, or belongs to another state of the code.
+    """
+    from safetensors import safe_open
+
+    path = reader_path(run.folder(runs))
+    if not path.is_file():
+        raise RunError(
+            f"There is no {path}: run `python -m train fit --config {run.recipe.name} {run.option} --resume`."
+        )
+    with safe_open(path, "pt") as stored:
+        origin, values = stored.metadata(), {key: stored.get_tensor(key) for key in ("weight", "bias")}
+    if origin["recipe_hash"] != run.recipe.hash:
+        raise RunError(
+            f"{path} comes from recipe {origin['recipe_hash']}, the recipe and the code are now {run.recipe.hash}: "
+            "move it away and fit again."
+        )
+    return values, origin
+
+
 def load_reader(run: Run, runs: Path, folder: Path) -> tuple[nn.Module, dict[str, str]]:
     """A run's reader, in eval mode, and the recipe and the data that it belongs to.
 
@@ -211,24 +234,11 @@ def load_reader(run: Run, runs: Path, folder: Path) -> tuple[nn.Module, dict[str
         RunError: it isn't fitted, or belongs to another state of the code.
         PretrainedError: the encoder's weights aren't there.
     """
-    from safetensors import safe_open
-
     if run.recipe.reader is None:
         raise RunError(f"The recipe {run.recipe.name} has no reader.")
-    path = reader_path(run.folder(runs))
-    if not path.is_file():
-        raise RunError(
-            f"There is no {path}: run `python -m train fit --config {run.recipe.name} {run.option} --resume`."
-        )
-    with safe_open(path, "pt") as stored:
-        origin, learnt = stored.metadata(), {key: stored.get_tensor(key) for key in ("weight", "bias")}
-    if origin["recipe_hash"] != run.recipe.hash:
-        raise RunError(
-            f"{path} comes from recipe {origin['recipe_hash']}, the recipe and the code are now {run.recipe.hash}: "
-            "move it away and fit again."
-        )
+    values, origin = learnt(run, runs)
     network = reader.build(run.recipe.reader, folder)
-    network.classifier.load_state_dict(learnt)
+    network.classifier.load_state_dict(values)
     return network, origin
 
 
