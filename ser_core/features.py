@@ -64,6 +64,33 @@ def trim(waveform: Waveform, config: FeatureConfig) -> Trimmed:
     return Trimmed(waveform[start:end], int(start), int(end), peak_dbfs)
 
 
+def mel_power(waveform: Waveform, config: FeatureConfig, *, center: bool = True) -> npt.NDArray[np.float32]:
+    """The power in each mel band, by librosa.
+
+    Args:
+        waveform: float32 (n,), n > 0.
+        config: rates and bands.
+        center: whether frames lie around multiples of `hop_length`, with silence beyond both ends; else they begin
+            there, and only those that lie whole in the waveform are told.
+
+    Returns:
+        float32 (n_mels, n_frames), at least 0.
+    """
+    import librosa
+
+    power: npt.NDArray[np.float32] = librosa.feature.melspectrogram(
+        y=waveform,
+        sr=config.sample_rate,
+        n_fft=config.n_fft,
+        hop_length=config.hop_length,
+        n_mels=config.n_mels,
+        fmin=config.f_min,
+        fmax=config.f_max,
+        center=center,
+    )
+    return power
+
+
 def log_mel(waveform: Waveform, config: FeatureConfig) -> LogMel:
     """The log-mel spectrogram of a stretch of sound, relative to its own loudest bin.
 
@@ -76,21 +103,14 @@ def log_mel(waveform: Waveform, config: FeatureConfig) -> LogMel:
     """
     import librosa
 
-    power = librosa.feature.melspectrogram(
-        y=waveform,
-        sr=config.sample_rate,
-        n_fft=config.n_fft,
-        hop_length=config.hop_length,
-        n_mels=config.n_mels,
-        fmin=config.f_min,
-        fmax=config.f_max,
-    )
+    power = mel_power(waveform, config)
     loudest = float(power.max())
     if loudest <= 0.0:
         return np.full(power.shape, -1.0, dtype=np.float32)
     # amin far below the range: librosa's default of 1e-10 would flatten the quiet end of a quiet recording.
     decibels = librosa.power_to_db(power / loudest, ref=1.0, amin=1e-20, top_db=None)
-    return np.clip(decibels * (2.0 / config.dynamic_range_db) + 1.0, -1.0, 1.0).astype(np.float32)
+    scaled: LogMel = np.clip(decibels * (2.0 / config.dynamic_range_db) + 1.0, -1.0, 1.0).astype(np.float32)
+    return scaled
 
 
 def band_hz(config: FeatureConfig) -> npt.NDArray[np.float64]:

@@ -9,25 +9,21 @@ comes in one piece or as it is spoken.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ser_core import features
-from ser_core.backends import Requests
+from ser_core import features, voice
 from ser_core.prediction import Span
 from ser_core.stretch import Stretch
-from ser_core.voice import MODEL
 
 if TYPE_CHECKING:
+    from ser_core.backends import Requests
     from ser_core.config import FeatureConfig
     from ser_core.features import Waveform
 
-_VOICE_FRAME, _CONTEXT, _VOICE_PEAK = 512, 64, 0.5
-"""As `ser_core.voice` has them: samples of a frame, and of the one before that is seen too; the peak that is heard."""
 _LEAST_POWER = 1e-20
 
 
@@ -96,7 +92,7 @@ class Analysis:
         self._transform()
         needed = min(
             len(self._sums) * self.config.trim_hop_length,
-            len(self._voices) * _VOICE_FRAME - _CONTEXT,
+            len(self._voices) * voice.FRAME - voice.CONTEXT,
             len(self._power) * self.config.hop_length - self._reach,
         )
         self._samples.forget(needed)
@@ -104,9 +100,9 @@ class Analysis:
     def forget(self, before: int) -> None:
         """Let go of what only windows that start before a sample need."""
         self._sums.forget(before // self.config.trim_hop_length)
-        self._voices.forget(before // _VOICE_FRAME)
+        self._voices.forget(before // voice.FRAME)
         # What the level of the next frames of the voice detector is told from must stay.
-        self._levels.forget(min(before // _VOICE_FRAME, len(self._voices) - self._back))
+        self._levels.forget(min(before // voice.FRAME, len(self._voices) - self._back))
         self._power.forget(before // self.config.hop_length)
 
     def stretch(self, start: int, end: int) -> Stretch:
@@ -120,10 +116,10 @@ class Analysis:
         span = Span(start / rate, end / rate)
         first, last, peak_dbfs = self._sound(start, end)
         voiced = self._voiced(start, end)
-        voice_s = len(voiced) * _VOICE_FRAME / rate
+        voice_s = len(voiced) * voice.FRAME / rate
         if len(voiced) and voice_s >= config.min_voice_s:
             margin = round(config.voice_margin_s * rate)
-            begins, ends = voiced[0] * _VOICE_FRAME, (voiced[-1] + 1) * _VOICE_FRAME
+            begins, ends = voiced[0] * voice.FRAME, (voiced[-1] + 1) * voice.FRAME
             if begins >= last or ends <= first:
                 voice_s = 0.0
             else:
@@ -143,7 +139,7 @@ class Analysis:
     @property
     def _back(self) -> int:
         """Frames of the voice detector in a hop, from which its level is told."""
-        return math.ceil(self.config.window_hop_s * self.config.sample_rate / _VOICE_FRAME)
+        return math.ceil(self.config.window_hop_s * self.config.sample_rate / voice.FRAME)
 
     def _measure(self) -> None:
         block = self.config.trim_hop_length
@@ -153,18 +149,18 @@ class Analysis:
 
     def _listen(self) -> None:
         """Ask the voice detector about the frames that have become whole."""
-        begun, whole = len(self._voices), len(self._samples) // _VOICE_FRAME
+        begun, whole = len(self._voices), len(self._samples) // voice.FRAME
         if whole == begun:
             return
-        frames = self._samples.between(begun * _VOICE_FRAME, whole * _VOICE_FRAME).reshape(-1, _VOICE_FRAME)
+        frames = self._samples.between(begun * voice.FRAME, whole * voice.FRAME).reshape(-1, voice.FRAME)
         # Unless the detector failed the last time, none of them has been measured.
         exact = frames[len(self._levels) - begun :].astype(np.float64)
         self._levels.append(np.stack([exact.sum(axis=1), exact.min(axis=1), exact.max(axis=1)], axis=1))
         mean, gain = self._level(begun, whole)
-        before = np.zeros((whole - begun, _CONTEXT), dtype=np.float32)
-        before[1:] = frames[:-1, -_CONTEXT:]
+        before = np.zeros((whole - begun, voice.CONTEXT), dtype=np.float32)
+        before[1:] = frames[:-1, -voice.CONTEXT :]
         if begun:
-            before[0] = self._samples.between(begun * _VOICE_FRAME - _CONTEXT, begun * _VOICE_FRAME)
+            before[0] = self._samples.between(begun * voice.FRAME - voice.CONTEXT, begun * voice.FRAME)
         heard = ((np.concatenate([before, frames], axis=1) - mean[:, None]) * gain[:, None]).astype(np.float32)
         found, h, c = _requests().infer({"input": heard, **self._state}, ["speech_probs", "hn", "cn"])
         self._state = {"h": h, "c": c}
@@ -180,29 +176,19 @@ class Analysis:
         # Before the beginning there is nothing: sums of 0 that don't count, and no least or largest.
         missing = np.tile([0.0, np.inf, -np.inf], (max(0, back - 1 - begun), 1))
         rolling = np.lib.stride_tricks.sliding_window_view(np.concatenate([missing, known]), back, axis=0)
-        counts = np.minimum(np.arange(begun, whole) + 1, back) * _VOICE_FRAME
+        counts = np.minimum(np.arange(begun, whole) + 1, back) * voice.FRAME
         mean = rolling[:, 0].sum(axis=1) / counts
         peak = np.maximum(rolling[:, 2].max(axis=1) - mean, mean - rolling[:, 1].min(axis=1))
-        return mean, np.divide(_VOICE_PEAK, peak, out=np.ones_like(peak), where=peak > 0.0)
+        return mean, np.divide(voice.PEAK, peak, out=np.ones_like(peak), where=peak > 0.0)
 
     def _transform(self) -> None:
         """The mel power of the frames that have become whole, in dB."""
-        import librosa
-
         config, reach = self.config, self._reach
         begun, whole = len(self._power), (len(self._samples) - reach) // config.hop_length + 1
         if whole <= begun:
             return
-        power = librosa.feature.melspectrogram(
-            y=self._samples.between(begun * config.hop_length - reach, (whole - 1) * config.hop_length + reach),
-            sr=config.sample_rate,
-            n_fft=config.n_fft,
-            hop_length=config.hop_length,
-            n_mels=config.n_mels,
-            fmin=config.f_min,
-            fmax=config.f_max,
-            center=False,
-        )
+        samples = self._samples.between(begun * config.hop_length - reach, (whole - 1) * config.hop_length + reach)
+        power = features.mel_power(samples, config, center=False)
         self._power.append(10.0 * np.log10(np.maximum(power, _LEAST_POWER)).T)
 
     def _sound(self, start: int, end: int) -> tuple[int, int, float]:
@@ -232,8 +218,8 @@ class Analysis:
 
     def _voiced(self, start: int, end: int) -> npt.NDArray[np.intp]:
         """The frames of a window in which a voice is heard."""
-        first = math.ceil(start / _VOICE_FRAME)
-        found = self._voices.between(first, end // _VOICE_FRAME)
+        first = math.ceil(start / voice.FRAME)
+        found = self._voices.between(first, end // voice.FRAME)
         return np.flatnonzero(found >= self.config.voice_probability) + first
 
     def _spectrogram(self, start: int, end: int) -> features.LogMel:
@@ -246,7 +232,6 @@ class Analysis:
         return np.clip(scaled, -1.0, 1.0).astype(np.float32)
 
 
-@functools.cache
 def _requests() -> Requests:
-    """The voice detector's network, loaded when it is first asked for."""
-    return Requests(MODEL)
+    """The voice detector's network."""
+    return voice.detector().requests

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).resolve().parent.parent / "assets" / "voice" / "silero_vad_16k_sequence.onnx"
 
-_FRAME = 512
+FRAME = 512
 """Samples in a frame: 32 ms at 16 kHz, the only rate that the model file knows."""
-_CONTEXT = 64
+CONTEXT = 64
 """Samples of the frame before that the network sees too."""
 _STEP = 16
 """Frames to a multiple of which a stretch is filled up. OpenVINO makes itself ready anew for each length that it meets,
 which takes about 20 ms, and keeps what it made, about 1 MB: so it shall meet few."""
 _STATE = (1, 1, 128)
-_PEAK = 0.5
+PEAK = 0.5
 """Peak to which a stretch is levelled first: what is heard as a voice shall not depend on the microphone's gain."""
 
 
@@ -52,12 +52,15 @@ class Voiced:
 class VoiceDetector:
     """Tells voices from other sounds; safe to call from many threads at once.
 
+    Attributes:
+        requests: its network.
+
     Raises:
         BundleError: OpenVINO can't load the network.
     """
 
     def __init__(self) -> None:
-        self._requests = Requests(MODEL)
+        self.requests = Requests(MODEL)
 
     def probabilities(self, waveform: Waveform) -> npt.NDArray[np.float32]:
         """How surely each frame of 32 ms holds a voice.
@@ -68,20 +71,20 @@ class VoiceDetector:
         Returns:
             float32 (ceil(n / 512),) in [0, 1].
         """
-        count = -(-len(waveform) // _FRAME)
+        count = -(-len(waveform) // FRAME)
         if count == 0:
             return np.zeros(0, dtype=np.float32)
         # Silence behind the end, of which the frames before it know nothing.
         filled = -(-count // _STEP) * _STEP
-        frames = np.zeros((filled, _FRAME), dtype=np.float32)
+        frames = np.zeros((filled, FRAME), dtype=np.float32)
         # A constant, which a cheap sound card adds, would take the voice's place in the peak.
         centred = waveform - waveform.mean()
         peak = float(np.abs(centred).max())
-        frames.reshape(-1)[: len(waveform)] = centred * (_PEAK / peak if peak > 0.0 else 1.0)
-        context = np.zeros((filled, _CONTEXT), dtype=np.float32)
-        context[1:] = frames[:-1, -_CONTEXT:]
+        frames.reshape(-1)[: len(waveform)] = centred * (PEAK / peak if peak > 0.0 else 1.0)
+        context = np.zeros((filled, CONTEXT), dtype=np.float32)
+        context[1:] = frames[:-1, -CONTEXT:]
         state = np.zeros(_STATE, dtype=np.float32)
-        (found,) = self._requests.infer(
+        (found,) = self.requests.infer(
             {"input": np.concatenate([context, frames], axis=1), "h": state, "c": state}, ["speech_probs"]
         )
         return found.reshape(-1)[:count]
@@ -89,10 +92,10 @@ class VoiceDetector:
     def find(self, waveform: Waveform, config: FeatureConfig) -> Voiced:
         """Find the voice in float32 (n,) at 16 kHz; `config` for `voice_*`."""
         voiced = np.flatnonzero(self.probabilities(waveform) >= config.voice_probability)
-        duration_s = len(voiced) * _FRAME / config.sample_rate
+        duration_s = len(voiced) * FRAME / config.sample_rate
         if len(voiced) == 0:
             return Voiced(0, 0, 0.0)
-        return Voiced(int(voiced[0]) * _FRAME, min(len(waveform), (int(voiced[-1]) + 1) * _FRAME), duration_s)
+        return Voiced(int(voiced[0]) * FRAME, min(len(waveform), (int(voiced[-1]) + 1) * FRAME), duration_s)
 
 
 def trim(waveform: Waveform, config: FeatureConfig) -> tuple[Trimmed, float]:

@@ -270,13 +270,13 @@ def test_many_threads_hear_what_one_hears() -> None:
 def test_the_network_meets_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO keeps memory for each one that it met."""
     detector, met = voice.VoiceDetector(), set()
-    asked = detector._requests.infer
+    asked = detector.requests.infer
 
     def infer(inputs: dict[str, npt.NDArray[np.float32]], names: list[str]) -> list[npt.NDArray[np.float32]]:
         met.add(len(inputs["input"]))
         return asked(inputs, names)
 
-    monkeypatch.setattr(detector._requests, "infer", infer)
+    monkeypatch.setattr(detector.requests, "infer", infer)
     for frames in range(1, 158, 4):  # up to 5 s
         assert len(detector.probabilities(sounds.noise(5.1)[: frames * FRAME])) == frames
     assert len(met) <= 10
