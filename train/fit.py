@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ser_core.emotions import EMOTIONS
-from train import reader, recipe
+from train import protocols, reader, recipe
 from train.batches import Sampler
 from train.cache import FeatureCache
 from train.loop import Trainer
@@ -78,7 +78,7 @@ def train(
     identity = {"recipe_hash": run.recipe.members_hash, "data_digest": cache.digest}
     if resume and (complete := _complete(folder, member, identity)):
         return complete
-    split, optim = run.split(cache), run.recipe.optim
+    split, optim, cache = run.split(cache), run.recipe.optim, run.labelled(cache)
     if optim.batch_size % place.size:
         raise RunError(f"A batch of {optim.batch_size} can't be shared evenly by {place.size} processes.")
     sampler = Sampler(
@@ -120,7 +120,7 @@ def train(
         if place.rank:
             history.append(line)
             continue
-        if split.validation and (epoch % VALIDATE_EVERY == 0 or epoch + 1 == optim.epochs):
+        if run.validate and split.validation and (epoch % VALIDATE_EVERY == 0 or epoch + 1 == optim.epochs):
             line |= _validate(trainer.averaged(sampler.epoch(epoch, degraded)), cache, split.validation)
         history.append(line)
         _save(checkpoint, {"history": history, **identity, **trainer.state()})
@@ -136,6 +136,7 @@ def train(
         "fold": run.fold,
         "validate": run.validate,
         "left_out": run.left_out,
+        "split": run.name,
         "train_clips": len(split.train),
         "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
         "torch": torch.__version__,
@@ -170,7 +171,10 @@ def read(run: Run, cache: FeatureCache, runs: Path, cached: Path, pretrained: Pa
     main = run.recipe.corpora[0]
     kept = cached if cached.is_dir() else cached.parent
     said = reader.statistics(cache, main, config, pretrained, kept)
-    weight, bias = reader.fit(cache, run.split(cache).train, run.main, said, config)
+    if run.splitting is not None:
+        own = cache.of([main])
+        said = protocols.alone(said, own, config.babbled)
+    weight, bias = reader.fit(run.labelled(cache), run.split(cache).train, run.main, said, config)
     save_reader(run, runs, weight, bias, cache)
     print(f"{reader_path(run.folder(runs))}: fitted")
 
@@ -229,7 +233,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--fold", type=int, nargs="+", choices=range(5), help="leave these folds' test speakers out")
     which.add_argument("--leave-out", nargs="+", metavar="CORPUS", help="leave each of these corpora out as a whole")
+    which.add_argument(
+        "--random", nargs="+", metavar="SHARES", help="split at random: training/validation/test in per cent"
+    )
     which.add_argument("--all", action="store_true", help="train on all speakers: the network that ships")
+    parser.add_argument(
+        "--draw", type=int, nargs="+", default=[0], help="which random splits of these shares (default: 0)"
+    )
+    parser.add_argument("--statement", nargs="+", help="with --fold: train on this sentence, test on the other")
+    parser.add_argument("--merged", action="store_true", help="learn sad, angry, fearful and disgust as one emotion")
     parser.add_argument("--member", type=int, nargs="+", help="only these of the recipe's networks (default: all)")
     parser.add_argument("--validate", action="store_true", help="hold out validation speakers of the training side")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint; skip what is complete")
@@ -242,8 +254,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def asked(chosen: Recipe, args: argparse.Namespace) -> list[Run]:
     """The runs that the options name. Raises RunError for a corpus that the recipe doesn't train on."""
-    if args.leave_out and args.validate:
-        raise RunError("--validate holds out speakers of a fold: name one with --fold, or leave --validate away.")
+    if not args.fold and (args.validate or args.statement):
+        raise RunError("--validate and --statement are of a fold: name one with --fold, or leave them away.")
+    if args.validate and args.statement:
+        raise RunError("--statement has no validation speakers: leave --validate or --statement away.")
+    runs = _asked(chosen, args)
+    return [dataclasses.replace(one, merged=args.merged) for one in runs]
+
+
+def _asked(chosen: Recipe, args: argparse.Namespace) -> list[Run]:
+    if args.random:
+        both = itertools.product(args.random, args.draw)
+        return [Run(chosen, None, splitting=protocols.RandomSplit.parse(shares, draw)) for shares, draw in both]
+    if args.statement:
+        held_out = itertools.starmap(protocols.StatementHeldOut, itertools.product(args.fold, args.statement))
+        return [Run(chosen, None, splitting=one) for one in held_out]
     if args.leave_out:
         if unknown := set(args.leave_out) - set(chosen.corpora):
             raise RunError(

@@ -48,7 +48,13 @@ _SAME = {
 `code_hash` makes them: of the file now, and of the file that weights were trained by.
 """
 
-_PARTS = {"hybrid": ("train/networks/encoder.py",)}
+_HEADS = "train/networks/heads.py"
+_PARTS = {
+    "dense": (_HEADS,),
+    "fully_convolutional": (_HEADS,),
+    "hybrid": ("train/networks/encoder.py",),
+    "self_attention": (_HEADS,),
+}
 """What a network's own file is built from, beside that."""
 
 READER = ("train/reader.py", "train/networks/reader.py", "train/networks/encoder.py")

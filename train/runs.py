@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ser_core.config import FeatureConfig
 from ser_core.errors import SerError
-from train import networks, pretrained, reader, recipe, splits
+from train import networks, pretrained, protocols, reader, recipe, splits
 from train.networks.ensemble import Ensemble
 from train.networks.reader import Together
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from train.cache import FeatureCache
+    from train.protocols import Splitting
     from train.recipe import Recipe
 
 
@@ -39,26 +40,40 @@ class Run:
         fold: whose test speakers stay unheard; None for what ships, which hears all.
         left_out: a corpus that stays unheard as a whole, to be tested on; instead of a fold.
         validate: hold out validation speakers as well, and say after every epoch how they are recognised.
+        splitting: another way to split than by speaker or corpus; instead of a fold.
+        merged: the negative emotions are learnt as one.
     """
 
     recipe: Recipe
     fold: int | None
     validate: bool = False
     left_out: str | None = None
+    splitting: Splitting | None = None
+    merged: bool = False
 
     @property
     def name(self) -> str:
         """What its folder is called."""
+        return self._side + ("-validate" if self.validate else "") + ("-merged" if self.merged else "")
+
+    @property
+    def _side(self) -> str:
+        if self.splitting is not None:
+            return self.splitting.name
         if self.left_out is not None:
             return f"without-{self.left_out}"
-        return ("all" if self.fold is None else f"fold{self.fold}") + ("-validate" if self.validate else "")
+        return "all" if self.fold is None else f"fold{self.fold}"
 
     @property
     def option(self) -> str:
         """What `fit` is asked for it by."""
-        if self.left_out is not None:
-            return f"--leave-out {self.left_out}"
-        return ("--all" if self.fold is None else f"--fold {self.fold}") + (" --validate" if self.validate else "")
+        if self.splitting is not None:
+            side = self.splitting.option
+        elif self.left_out is not None:
+            side = f"--leave-out {self.left_out}"
+        else:
+            side = "--all" if self.fold is None else f"--fold {self.fold}"
+        return side + (" --validate" if self.validate else "") + (" --merged" if self.merged else "")
 
     @property
     def main(self) -> str:
@@ -69,6 +84,10 @@ class Run:
         """Where the checkpoints and the weights of its members lie."""
         return runs / self.recipe.name / self.name
 
+    def labelled(self, cache: FeatureCache) -> FeatureCache:
+        """The features with the labels that it learns."""
+        return protocols.merged(cache) if self.merged else cache
+
     def split(self, cache: FeatureCache) -> splits.Split:
         """Its clips, by index into the cache.
 
@@ -77,6 +96,8 @@ class Run:
             RunError: the fold has no speaker to test.
         """
         chosen = cache.of(self.recipe.corpora)
+        if self.splitting is not None:
+            return self.splitting.split(cache, chosen, self.main)
         clips = [cache.clips[index] for index in chosen]
         if self.left_out is not None:
             split = splits.by_corpus(clips, self.left_out)

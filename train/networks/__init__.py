@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ser_core.errors import SerError
+from train.networks.dense import DenseCnn
+from train.networks.fully_convolutional import FullyConvolutional
 from train.networks.hybrid import HybridCnn
 from train.networks.residual import ResidualCnn
+from train.networks.self_attention import SelfAttentionCnn
 
 if TYPE_CHECKING:
     from torch import nn
 
-NETWORKS: dict[str, type[nn.Module]] = {"hybrid": HybridCnn, "residual": ResidualCnn}
+NETWORKS: dict[str, type[nn.Module]] = {
+    "dense": DenseCnn,
+    "fully_convolutional": FullyConvolutional,
+    "hybrid": HybridCnn,
+    "residual": ResidualCnn,
+    "self_attention": SelfAttentionCnn,
+}
+"""By the name of the file that each stands in."""
 
 
 def build(name: str, options: dict[str, Any]) -> nn.Module:
