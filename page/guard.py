@@ -61,6 +61,7 @@ EVENTS = re.compile(f"{_API}/(queue/data|call/(v2/)?[^/]+/[^/]*)")
 _CLOSED = f"There is nothing at this address. The page is at /, and {_API}/info tells what programs may call."
 _TOO_LARGE = "This request exceeds the maximum allowed size of {} MB. Send less at once."
 _FULL = "The server's disk is nearly full, so it takes no files now. Try again in some minutes."
+_UNWRITTEN = "The server could not write your file: its disk may be full. Try again in some minutes, or a smaller file."
 _ELSEWHERE = "Another site can't use this page, since it asks for a password. Open the page itself."
 _UNFIT = f"This request is not one that the page can take. {_API}/info tells what programs may call, and how."
 
@@ -132,6 +133,12 @@ class Guard:
                 raise
             log.warning("A request to %s was refused (%s)", path[:60], type(error).__name__)
             await _said(400, _UNFIT)(scope, receive, answer)
+        except OSError as error:
+            if answer.began or path != f"{_API}/upload":
+                raise
+            # What was written of it is swept away with what is old, see `page.tidy`.
+            log.warning("An upload could not be written (%s)", error.strerror)
+            await _said(507, _UNWRITTEN)(scope, receive, answer)
         except RuntimeError:
             # Who asks for another's answer, or one that was fetched already, is told in the stream, which then breaks.
             if not (answer.began and EVENTS.fullmatch(path)):

@@ -1,4 +1,4 @@
-"""What the commands of the bench have in common: their options, and the JSON that they write."""
+"""What the commands of the bench and of the load tests have in common: their options, and the JSON that they write."""
 
 from __future__ import annotations
 
@@ -50,7 +50,14 @@ def python(*arguments: str) -> str:
     return subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def run(name: str, doc: str | None, measure: Callable[[Asked], dict[str, Any]], packages: tuple[str, ...]) -> int:
+def run(
+    name: str,
+    doc: str | None,
+    measure: Callable[[Asked], dict[str, Any]],
+    packages: tuple[str, ...],
+    *,
+    package: str = "tests.bench",
+) -> int:
     """Parse the command line of `python -m tests.bench.NAME`, measure, write what was measured, print it.
 
     Args:
@@ -58,14 +65,15 @@ def run(name: str, doc: str | None, measure: Callable[[Asked], dict[str, Any]], 
         doc: what it says of itself.
         measure: gives the figures.
         packages: whose versions are stored beside them.
+        package: that the part belongs to; its JSON lies in that folder.
 
     Returns:
         The exit code.
     """
-    program = f"python -m tests.bench.{name}"
+    program = f"python -m {package}.{name}"
     parser = argparse.ArgumentParser(prog=program, description=doc)
     add_options(parser)
-    parser.add_argument("--out", type=Path, default=FOLDER / f"{name}.json", metavar="FILE")
+    parser.add_argument("--out", type=Path, default=ROOT.joinpath(*package.split("."), f"{name}.json"), metavar="FILE")
     given = parser.parse_args()
     asked = Asked(given.model, given.short)
     result = {"command": shlex.join([*program.split(), *asked.options]), "short": asked.short}
