@@ -6,7 +6,7 @@ DEV_ENV := .venv-dev
 ARGS ?=
 CONFIG ?= voices
 CORPORA ?= ravdess nemo banglaser
-VERSION ?= 0.4.0
+VERSION ?= 0.5.0
 # All but the first, which is tested on: each is left out once.
 OTHERS = $(wordlist 2,$(words $(CORPORA)),$(CORPORA))
 
@@ -16,7 +16,7 @@ APP_READY := $(APP_ENV)/.ready
 DEV_READY := $(DEV_ENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench run test fuzz fresh lint format bench looks results retrain constraints clean distclean
+.PHONY: help setup setup-dev setup-bench run test fuzz load soak fresh lint format bench looks results retrain constraints clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,15 @@ test: setup-dev ## run the tests; options as in make test ARGS="-k download"
 
 fuzz: setup-dev ## read 10,000 broken, lying and hostile files, into tests/fuzz/fuzz.json; options as in make fuzz ARGS="--cases 500"
 	$(DEV_ENV)/bin/python -m tests.fuzz $(ARGS)
+	$(DEV_ENV)/bin/python -m tests.load.table
+
+load: setup-dev ## 64 visitors with 20 recordings each, at once, into tests/load/crowd.json and docs/reliability.md
+	$(DEV_ENV)/bin/python -m tests.load.crowd $(ARGS)
+	$(DEV_ENV)/bin/python -m tests.load.table
+
+soak: setup-dev ## 2,000 requests in a row, into tests/load/soak.json and docs/reliability.md
+	$(DEV_ENV)/bin/python -m tests.load.soak $(ARGS)
+	$(DEV_ENV)/bin/python -m tests.load.table
 
 fresh: setup-dev ## install requirements.txt alone into a new environment, as a Space does, and ask the app there
 	$(DEV_ENV)/bin/python -m tests.fresh $(ARGS)
@@ -57,6 +66,7 @@ looks: setup-dev ## take pictures of the page into build/looks: desktop and phon
 
 results: setup-dev ## figures from the stored logits, and the README's tables from those
 	$(DEV_ENV)/bin/python -m train evaluate --config $(CONFIG)
+	test ! -f train/results/compare.json || $(DEV_ENV)/bin/python -m train compare
 	$(DEV_ENV)/bin/python -m train report
 
 retrain: setup-dev ## everything from the corpora to the README's tables: make retrain DATA=DIR (hours)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 CHOICES = (
     "Intervals come from a bootstrap over actors. Not every choice is free of them: trials were judged on validation "
-    "actors who are the test actors of folds 0 and 1, and how Whisper's layers are read was first looked at on the "
-    "test actors of all folds."
+    "actors who are test actors of folds 0, 1 and 3, and how Whisper's layers are read, and how much that counts, was "
+    "first looked at on the test actors of all folds."
 )
 """What has to be said beside `results` of a recipe that is tested on RAVDESS."""
 

@@ -17,7 +17,8 @@ from ser_core.emotions import EMOTIONS, LABELS
 from tests import train_data
 from tests.train_data import LONG_CLIP, LONG_S, Pipeline, own_rows, train
 from train import corpora, judging, recipe, splits
-from train.runs import Run, load_network
+from train.run import Run
+from train.runs import load_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,6 +195,12 @@ def test_a_folder_that_lacks_test_clips_is_told(
     for name, *_ in rows:
         (tmp_path / "own" / name).symlink_to(made.data / "own" / name)
     assert again(made, tmp_path / "results", "--data", tmp_path, "--fold", 0) == 1
-    expected = f"hold 1 test clips that are not in the corpus, such as own/{rows[0][0]}: name the folder"
+    expected = f"hold 1 clips that are not in the corpus, such as own/{rows[0][0]}: name the folder"
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_conditions_are_of_the_folds_alone(made: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--config", made.recipe, "--data", made.data, "--robustness", "--random", "60/20/20")
+    assert train("evaluate", *asked) == 1
+    assert "--robustness is measured on the folds alone" in capsys.readouterr().err

@@ -23,7 +23,8 @@ from train.cache import FeatureCache
 from train.export import ExportError
 from train.networks.ensemble import Ensemble
 from train.networks.reader import Reader, Together
-from train.runs import Run, load_network
+from train.run import Run
+from train.runs import load_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,7 +137,7 @@ def test_a_reader_beside_convolutions_takes_any_batch_and_length_too(tmp_path: P
 
     torch.manual_seed(0)
     small = networks.build("residual", {"n_mels": CONFIG.n_mels, "channels": [16] * 4, "squeeze": False})
-    together = Together(Ensemble([small]), Reader(CONFIG.n_mels, 1), 0.7).eval()
+    together = Together(Ensemble([small]), Reader(CONFIG.n_mels, 1), 0.7, (0.4, 0.6)).eval()
     export.to_onnx(together, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
@@ -150,10 +151,11 @@ def test_a_reader_beside_convolutions_takes_any_batch_and_length_too(tmp_path: P
     exact = openvino.Core().read_model(tmp_path / "model.onnx")
     kept = {layer.get_friendly_name(): layer for layer in exact.get_ops()}
     shapes = [str(kept[name].output(0).partial_shape) for name in export._left_alone(exact)]
-    # Of convolutions and reader the classes, of the former what weighs each step, and self-attention's two products.
+    # Of convolutions and reader the classes, of the former what weighs each step, of the latter whether it is sung, and
+    # self-attention's two products.
     assert [shape for shape in shapes if shape.startswith("[?,6,?")] == ["[?,6,?,?]", "[?,6,?,64]"]
-    assert shapes.count("[?,8]") == 2
-    assert len(shapes) == 5
+    assert (shapes.count("[?,8]"), shapes.count("[?,1]")) == (2, 1)
+    assert len(shapes) == 6
 
 
 def test_a_network_that_answers_otherwise_is_not_exported(made: Pipeline) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -28,7 +29,9 @@ from train.networks.ensemble import Ensemble
 from train.networks.reader import Reader, Together
 from train.place import Place
 from train.pretrained import FILES, PretrainedError
-from train.runs import Run, RunError, load_network, reader_path, teacher_of
+from train.readings import path_in as reader_path
+from train.run import Run, RunError
+from train.runs import load_network, teacher_of
 from train.splits import Split
 
 if TYPE_CHECKING:
@@ -244,10 +247,10 @@ def test_speech_and_song_of_validation_speakers_are_told_apart(
         for channel in channels
         for emotion in acted[channel]
     ]
-    # Sad, with exp(2) of the odds' sum of exp(2) + 7.
+    # Sad, with exp(2) of the odds' sum of exp(2) + 1: of calm, the only other emotion that anybody acted.
     monkeypatch.setattr(Trainer, "averaged", lambda *_: Told([0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]))
     record = fit.train(Run(recipe.load(str(config)), 0, validate=True), cache_of(clips, [60] * 25), tmp_path, CPU)
-    total = np.log(np.exp(2.0) + 7.0)
+    total = np.log(np.exp(2.0) + 1.0)
     expected = {
         "speech_accuracy": pytest.approx(2 / 3),
         "speech_loss": pytest.approx(total - 4 / 3, rel=1e-5),
@@ -737,8 +740,13 @@ def test_a_reader_is_fitted_once(
     assert path == reader_path(Run(recipe.load(str(config)), None).folder(runs))
     before = path.read_bytes()
     learnt = load_file(path)
-    assert {name: tuple(value.shape) for name, value in learnt.items()} == {"weight": (8, 2 * 5 * 384), "bias": (8,)}
-    assert learnt["weight"].any()
+    assert {name: tuple(value.shape) for name, value in learnt.items()} == {
+        "classifier.weight": (8, 2 * 5 * 384),
+        "classifier.bias": (8,),
+        "sung.weight": (1, 2 * 5 * 384),
+        "sung.bias": (1,),
+    }
+    assert learnt["classifier.weight"].any()
     # The members are those that would be trained alone.
     alone, member = weights_of(uninterrupted), weights_of(runs)
     assert all(torch.equal(alone[name], member[name]) for name in alone)
@@ -754,7 +762,7 @@ def test_a_reader_is_fitted_once(
     path.unlink()
     assert run_fit(*again[:-1], tmp_path / "nowhere") == 0
     assert f"{path}: fitted" in capsys.readouterr().out
-    assert load_file(path)["weight"].equal(learnt["weight"])
+    assert load_file(path)["classifier.weight"].equal(learnt["classifier.weight"])
 
 
 def test_a_reader_waits_for_all_members(
@@ -781,9 +789,10 @@ def test_members_and_reader_are_loaded_together(read: Path, encoder: Path) -> No
     assert isinstance(network.reader, Reader)
     assert not any(part.training for part in network.modules())
     assert one.recipe.reader is not None
-    assert network.temperature == one.recipe.reader.temperature
+    assert (network.temperature, network.shares) == (one.recipe.reader.temperature, one.recipe.reader.shares)
     learnt = load_file(reader_path(one.folder(runs)))
-    assert torch.equal(network.reader.classifier.weight, learnt["weight"])
+    assert torch.equal(network.reader.classifier.weight, learnt["classifier.weight"])
+    assert torch.equal(network.reader.sung.bias, learnt["sung.bias"])
     theirs = load_file(encoder / FILES["whisper-tiny-en"])
     assert torch.equal(
         network.reader.encoder.state_dict()["convolution_1.weight"], theirs["convolution_1.weight"].float()
@@ -822,6 +831,17 @@ def test_a_reader_of_other_data_is_refused(read: Path, encoder: Path, tmp_path: 
     path = runs / "mini" / "all" / "run-0.json"
     path.write_text(json.dumps(record_of(runs) | {"data_digest": "f" * 16}), encoding="utf-8")
     with pytest.raises(RunError, match=r"were trained on different data \(.*f{16}.*\): train them again\."):
+        load_network(one, runs, encoder)
+
+
+def test_a_reader_of_other_values_is_refused(read: Path, encoder: Path, tmp_path: Path) -> None:
+    one, runs = Run(recipe.load(str(read / "mini.yaml")), None), tmp_path / "runs"
+    shutil.copytree(read / "runs", runs)
+    path = reader_path(one.folder(runs))
+    with safe_open(path, "pt") as stored:
+        origin = stored.metadata()
+    save_file({"weight": torch.zeros(8, 3840), "bias": torch.zeros(8)}, path, metadata=origin)
+    with pytest.raises(RunError, match=r"holds another reader.s values: move it away and fit again"):
         load_network(one, runs, encoder)
 
 
@@ -887,4 +907,4 @@ def test_leaving_a_corpus_out_has_no_validation_speakers(
     cache: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_fit(cache, config, tmp_path, "--leave-out", "own", "--validate") == 1
-    assert "name one with --fold, or leave --validate away" in capsys.readouterr().err
+    assert "--validate and --statement are of a fold: name one" in capsys.readouterr().err

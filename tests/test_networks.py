@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from ser_core import bundle
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.errors import SerError
-from train import networks, recipe, runs
+from train import compare, networks, recipe, runs
 from train.networks import NETWORKS
 from train.networks.ensemble import Ensemble
 from train.networks.pooling import AttentiveStatisticsPooling
 from train.networks.reader import Reader
-
-if TYPE_CHECKING:
-    from torch import nn
+from train.networks.self_attention import SelfAttention
 
 N_MELS, MIN_FRAMES = FeatureConfig().n_mels, FeatureConfig().min_frames
-SMALL = {"channels": [16, 16, 16, 16]}
+SMALL: dict[str, dict[str, Any]] = {
+    "dense": {"growth": 8, "depths": [2, 2, 2, 2]},
+    "fully_convolutional": {"channels": [16, 16, 16, 16, 16]},
+    "hybrid": {"channels": [16, 16, 16, 16]},
+    "residual": {"channels": [16, 16, 16, 16]},
+    "self_attention": {"channels": [16, 16, 16, 16], "width": 32},
+}
 TEACHERS = {"teachers"} | {recipe.load(name).teacher for name in recipe.names()}
 """Recipes whose networks never ship: they teach those that do, and may be as large as they like."""
 
@@ -28,7 +33,7 @@ TEACHERS = {"teachers"} | {recipe.load(name).teacher for name in recipe.names()}
 def built(name: str = "residual", seed: int = 0, **options: Any) -> nn.Module:
     """A network for the features of this version, small unless `options` say otherwise."""
     torch.manual_seed(seed)
-    return networks.build(name, {"n_mels": N_MELS, **SMALL, **options})
+    return networks.build(name, {"n_mels": N_MELS, **SMALL[name], **options})
 
 
 def inputs(size: int, frames: int = MIN_FRAMES, n_mels: int = N_MELS) -> torch.Tensor:
@@ -136,7 +141,7 @@ def test_every_weight_is_trained(name: str) -> None:
     network = built(name)
     logits, attributes = network(inputs(2))
     (logits.square().sum() + attributes.square().sum()).backward()
-    heads = [*network.get_submodule("classifier").parameters(), *network.get_submodule("attributes").parameters()]
+    heads = [p for name, p in network.named_parameters() if {"classifier", "attributes"} & {*name.split(".")}]
     assert len(heads) == 4
     assert all(p.grad is not None and p.grad.abs().sum() > 0.0 for p in heads)
     silent = [name for name, p in network.named_parameters() if p.grad is None]
@@ -169,6 +174,50 @@ def test_every_recipes_networks_fit_into_a_bundle(name: str) -> None:
     assert 7 * parameters < bundle.MAX_BYTES - 500_000
 
 
+@pytest.mark.parametrize("name", compare.NAMES)
+def test_what_is_compared_is_of_a_size(name: str) -> None:
+    network = runs.build_member(recipe.load(f"compare/{name}"))
+    assert 500_000 < sum(p.numel() for p in network.parameters()) <= 600_000
+
+
+@torch.no_grad()
+def test_a_fully_convolutional_network_pools_the_places_that_score_high() -> None:
+    """Scores that don't differ make the mean of all places; those that differ much, one place alone."""
+    network = built("fully_convolutional").eval()
+    pooled: list[torch.Tensor] = []
+    network.get_submodule("heads").register_forward_pre_hook(lambda _, given: pooled.append(given[0]))
+    hidden = network.get_submodule("convolutions")(inputs(1))[0]
+    last = network.get_submodule("score.2")
+    assert isinstance(last, nn.Linear)
+    weight = last.weight.clone()
+    last.weight.zero_()
+    _, attention = network(inputs(1))
+    assert torch.allclose(attention, torch.full_like(attention, 1.0 / attention.shape[1]), atol=1e-6)
+    assert torch.allclose(pooled.pop()[0], hidden.mean(dim=(1, 2)), atol=1e-5)
+    last.weight.copy_(weight * 1e6)
+    _, attention = network(inputs(1))
+    place = network.get_submodule("score")(hidden.permute(1, 2, 0))[..., 0].argmax()
+    assert attention[0].argmax() == place % hidden.shape[2]
+    assert torch.allclose(pooled.pop()[0], hidden.flatten(1)[:, place], atol=1e-3)
+
+
+@torch.no_grad()
+def test_self_attention_tells_which_steps_are_attended_to() -> None:
+    """Step 3 has a key that every query likes."""
+    layer = SelfAttention(32, 4).eval()
+    x = torch.randn((2, 24, 32), generator=torch.Generator().manual_seed(0))
+    _, spread = layer(x)
+    weight, bias = layer.query_key_value.weight, layer.query_key_value.bias
+    weight[:32] = 0.0
+    bias[:32] = 50.0
+    weight[32:64] = layer.norm(x[0, 3])[None] / 32.0
+    bias[32:64] = 0.0
+    _, attention = layer(x)
+    assert spread.max() < 0.5
+    assert attention[0].argmax() == 3
+    assert attention[0, 3] > 0.9
+
+
 def test_pooling_is_the_weighted_mean_and_deviation() -> None:
     pooling = AttentiveStatisticsPooling(2, hidden=4)
     with torch.no_grad():
@@ -182,5 +231,8 @@ def test_pooling_is_the_weighted_mean_and_deviation() -> None:
 
 
 def test_an_unknown_network_is_told() -> None:
-    with pytest.raises(SerError, match=r"No network is called 'transformer'; there are hybrid, residual\."):
+    expected = (
+        r"No network is called 'transformer'; there are dense, fully_convolutional, hybrid, residual, self_attention\."
+    )
+    with pytest.raises(SerError, match=expected):
         networks.build("transformer", {})

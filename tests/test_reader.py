@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from ser_core import features
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.emotions import EMOTIONS
 from tests.train_data import cache_of, clip
-from train import reader, splits
+from train import reader, regression, splits
 from train.networks.encoder import SpeechEncoder
 from train.networks.ensemble import Ensemble
 from train.networks.reader import Reader, Together, pooled
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+    from train.cache import FeatureCache
 
 CONFIG = FeatureConfig()
 N_MELS = CONFIG.n_mels
@@ -63,7 +65,7 @@ def test_what_was_filled_up_is_neither_read_nor_attended_to() -> None:
     assert read.shape == (2, network.classifier.in_features)
     assert torch.allclose(share[0], torch.full((96,), 1 / 96))
     assert torch.allclose(share[1], torch.cat([torch.full((48,), 1 / 48), torch.zeros(48)]))
-    _, attention = network(batch)
+    _, attention, _ = network(batch)
     assert attention.shape == (2, 192 // CONTRACT.attention_stride)
     assert torch.allclose(attention.sum(dim=1), torch.ones(2))
     assert attention[1, 12:].abs().max() == 0.0
@@ -71,7 +73,7 @@ def test_what_was_filled_up_is_neither_read_nor_attended_to() -> None:
 
 @torch.no_grad()
 def test_silence_is_answered_too() -> None:
-    logits, attention = Reader(N_MELS, 1).eval()(torch.full((1, 1, N_MELS, 192), -1.0))
+    logits, attention, _ = Reader(N_MELS, 1).eval()(torch.full((1, 1, N_MELS, 192), -1.0))
     assert torch.isfinite(logits).all()
     assert torch.allclose(attention.sum(dim=1), torch.ones(1))
 
@@ -156,6 +158,12 @@ def test_babble_is_the_others_so_many_decibels_below() -> None:
 # How it is fitted.
 
 
+def fitted(cache: FeatureCache, train: range, said: Statistics) -> tuple[Tensor, Tensor]:
+    """Weight (8, C) and bias (8,) of the emotions."""
+    found = regression.fit(cache, train, "own", said, SHORT)
+    return found["classifier.weight"], found["classifier.bias"]
+
+
 def told_apart(size: int) -> Statistics:
     """Statistics of `size` clips whose first numbers tell the emotion, the clip's number modulo 8."""
     rng = np.random.default_rng(0)
@@ -167,19 +175,19 @@ def told_apart(size: int) -> Statistics:
 def test_it_learns_what_can_be_told() -> None:
     cache = cache_of([clip(n, emotion=EMOTIONS[n % 8]) for n in range(80)], [8] * 80)
     said = told_apart(80)
-    weight, bias = reader.fit(cache, range(60), "own", said, SHORT)
+    weight, bias = fitted(cache, range(60), said)
     scores = torch.from_numpy(said.rows[60:].astype(np.float32)) @ weight.T + bias
     assert (scores.argmax(dim=1).numpy() == np.arange(60, 80) % 8).mean() > 0.9
-    again, _ = reader.fit(cache, range(60), "own", said, SHORT)
+    again, _ = fitted(cache, range(60), said)
     assert torch.equal(weight, again)
 
 
 def test_clips_that_are_held_out_teach_nothing() -> None:
     cache = cache_of([clip(n, emotion=EMOTIONS[n % 8]) for n in range(80)], [8] * 80)
     said = told_apart(80)
-    weight, _ = reader.fit(cache, range(60), "own", said, SHORT)
+    weight, _ = fitted(cache, range(60), said)
     said.rows[60:] = 100.0
-    other, _ = reader.fit(cache, range(60), "own", said, SHORT)
+    other, _ = fitted(cache, range(60), said)
     assert torch.equal(weight, other)
 
 
@@ -190,8 +198,8 @@ def test_a_corpus_teaches_nothing_of_a_class_that_it_lacks() -> None:
     more = cache_of([*own, *(clip(n, corpus="nemo", emotion=EMOTIONS[4]) for n in range(80, 84))], [8] * 84)
     said = told_apart(80)
     rows = np.concatenate([said.rows, said.rows[1:2].repeat(4, axis=0)])
-    weight, bias = reader.fit(cache, range(80), "own", said, SHORT)
-    with_more, bias_more = reader.fit(more, range(84), "own", Statistics(np.arange(84), rows), SHORT)
+    weight, bias = fitted(cache, range(80), said)
+    with_more, bias_more = fitted(more, range(84), Statistics(np.arange(84), rows))
     probe = torch.from_numpy(said.rows[:8].astype(np.float32))
     assert torch.equal((probe @ weight.T + bias).argmax(dim=1), (probe @ with_more.T + bias_more).argmax(dim=1))
 
@@ -199,22 +207,61 @@ def test_a_corpus_teaches_nothing_of_a_class_that_it_lacks() -> None:
 def test_a_clip_counts_once_in_however_many_versions() -> None:
     cache = cache_of([clip(n, emotion=EMOTIONS[n % 8]) for n in range(80)], [8] * 80)
     said = told_apart(80)
-    weight, _ = reader.fit(cache, range(80), "own", said, SHORT)
+    weight, _ = fitted(cache, range(80), said)
     twice = Statistics(np.repeat(said.clips, 2), np.repeat(said.rows, 2, axis=0))
-    doubled, _ = reader.fit(cache, range(80), "own", twice, SHORT)
+    doubled, _ = fitted(cache, range(80), twice)
     assert torch.allclose(weight, doubled, atol=0.02 * float(weight.abs().max()))
+
+
+def test_it_learns_what_is_sung() -> None:
+    """From the last of the numbers; both weigh as much as in the classifier, and a clip that is held out not at all."""
+    clips = [clip(n, emotion=EMOTIONS[n % 8], channel="song" if n % 3 else "speech") for n in range(80)]
+    said = told_apart(80)
+    said.rows[:, -1] += [4.0 if n % 3 else -4.0 for n in range(80)]
+    found = regression.fit(cache_of(clips, [8] * 80), range(60), "own", said, SHORT)
+    scores = torch.from_numpy(said.rows.astype(np.float32)) @ found["sung.weight"].T + found["sung.bias"]
+    assert scores.shape == (80, 1)
+    assert ((scores[:, 0].numpy() > 0.0) == (np.arange(80) % 3 > 0)).mean() > 0.95
+    said.rows[60:] = 100.0
+    again = regression.fit(cache_of(clips, [8] * 80), range(60), "own", said, SHORT)
+    assert all(torch.equal(again[name], values) for name, values in found.items())
+
+
+def test_nothing_sung_is_no_trouble() -> None:
+    cache = cache_of([clip(n, emotion=EMOTIONS[n % 8]) for n in range(80)], [8] * 80)
+    found = regression.fit(cache, range(80), "own", told_apart(80), SHORT)
+    assert all(values.isfinite().all() for values in found.values())
+    assert (
+        torch.from_numpy(told_apart(80).rows.astype(np.float32)) @ found["sung.weight"].T + found["sung.bias"] < 0
+    ).all()
+
+
+@pytest.mark.parametrize("field", reader._OF_THE_REGRESSION)
+def test_what_the_encoder_says_is_kept_for_other_regressions(weights: Path, tmp_path: Path, field: str) -> None:
+    cache = cache_of([clip(n) for n in range(2)], [40] * 2)
+    reader.statistics(cache, "own", SHORT, weights, tmp_path)
+    value = getattr(SHORT, field)
+    other: dict[str, Any] = {field: (0.1, 0.2) if isinstance(value, tuple) else value * 2}
+    changed = dataclasses.replace(SHORT, **other)
+    reader.statistics(cache, "own", changed, tmp_path / "no weights here", tmp_path)
+    with pytest.raises(PretrainedError):
+        reader.statistics(cache, "own", dataclasses.replace(SHORT, warped=2), tmp_path / "no weights here", tmp_path)
 
 
 # Beside convolutions.
 
 
+@pytest.mark.parametrize(("sung", "share"), [(-50.0, 0.25), (0.0, 0.5), (50.0, 0.75)])
 @torch.no_grad()
-def test_both_are_asked_together() -> None:
+def test_both_are_asked_together(sung: float, share: float) -> None:
     torch.manual_seed(0)
     seeing = Ensemble([ResidualCnn(N_MELS, channels=(16, 16, 16, 16))]).eval()
     reading = Reader(N_MELS, 1).eval()
-    logits, attention = Together(seeing, reading, 0.5).eval()(inputs(3))
-    (seen, seen_attention), (read, read_attention) = seeing(inputs(3)), reading(inputs(3))
-    assert torch.allclose(logits, (2.0 * seen + read) / 2.0, atol=1e-5)
-    assert torch.allclose(attention, (seen_attention + read_attention) / 2.0, atol=1e-6)
+    reading.sung.weight.zero_()
+    reading.sung.bias.fill_(sung)
+    logits, attention = Together(seeing, reading, 0.5, (0.25, 0.75)).eval()(inputs(3))
+    (seen, seen_attention), (read, read_attention, told) = seeing(inputs(3)), reading(inputs(3))
+    assert told.shape == (3, 1)
+    assert torch.allclose(logits, share * 2.0 * seen + (1.0 - share) * read, atol=1e-5)
+    assert torch.allclose(attention, share * seen_attention + (1.0 - share) * read_attention, atol=1e-6)
     assert torch.allclose(attention.sum(dim=1), torch.ones(3), atol=1e-5)

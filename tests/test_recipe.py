@@ -35,7 +35,7 @@ HASHED = (
     "train/networks/residual.py",
 )
 HYBRID = ("train/networks/hybrid.py", "train/networks/encoder.py")
-READER = ("train/reader.py", "train/networks/reader.py", "train/networks/encoder.py")
+READER = ("train/reader.py", "train/regression.py", "train/networks/reader.py", "train/networks/encoder.py")
 
 
 @pytest.fixture
@@ -66,10 +66,12 @@ def test_a_recipe_lies_over_what_it_extends() -> None:
         name="voices",
         corpora=("ravdess", "nemo", "banglaser"),
         network=NetworkConfig("residual", {**base.network.options, "depths": [0, 1, 1, 1]}),
-        augment=dataclasses.replace(base.augment, babble=0.15, babble_db=(5.0, 25.0)),
+        augment=dataclasses.replace(
+            base.augment, babble=0.15, babble_db=(5.0, 25.0), warped=0.25, style=0.2, mixup=0.0
+        ),
         optim=dataclasses.replace(base.optim, epochs=40, batch_size=32, learning_rate=2e-3, average_decay=0.998),
         members=1,
-        reader=ReaderConfig(pretrained="whisper-tiny-en", layers=2),
+        reader=ReaderConfig(pretrained="whisper-tiny-en", layers=2, penalty=0.05, shares=(0.3, 0.6)),
     )
     assert tiny.optim == dataclasses.replace(base.optim, epochs=2, batch_size=8, bfloat16=False)
     # Within a part, too, only what is said is changed.

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ser_core import bundle
+from ser_core.config import FeatureConfig
 from ser_core.emotions import EMOTIONS
-from tests.train_data import ravdess_clips
-from train import export, figures, judging, metrics, recipe, report, robustness, splits
+from tests.train_data import one_frame_each, ravdess_clips
+from train import (
+    compare,
+    comparison,
+    export,
+    figures,
+    further,
+    judging,
+    metrics,
+    recipe,
+    report,
+    results_page,
+    robustness,
+    splits,
+)
 from train.evaluate import RESULTS
+from train.networks.encoder import SpeechEncoder
+from train.protocols import RandomSplit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +43,10 @@ STORED_FIGURES = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS
 """Of the networks (metrics.json), and of the corpora as training hears them (probe.json)."""
 STORED_LOGITS = sorted(path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*.npz"))
 """Of each fold, of each fold under every condition and of what is no voice, and of corpora that were left out."""
+
+
+TWINS = ("ravdess/03-01-03-01-02-01-07", "ravdess/03-01-03-01-02-02-07")
+"""The recordings of RAVDESS that sound the same."""
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +158,66 @@ def test_stored_conditions_are_of_whole_folds(name: str) -> None:
         assert len(sounds["int8"].keys) >= robustness.GENERATED
 
 
+@pytest.mark.parametrize("path", [path for path in STORED_LOGITS if "/random-" in path])
+def test_stored_random_splits_come_out_again(path: str, tmp_path: Path) -> None:
+    """From the names of the clips, and the one pair of RAVDESS that sounds the same."""
+    clips = ravdess_clips(tmp_path)
+    (twins,) = [(a, b) for a, one in enumerate(clips) for b, other in enumerate(clips) if (one.key, other.key) == TWINS]
+    cache = one_frame_each(clips, [twins])
+    *shares, draw = path.partition("/random-")[2].removesuffix(".npz").removesuffix("-merged").split("-")
+    split = RandomSplit.parse("/".join(shares), int(draw.removeprefix("draw"))).split(
+        cache, range(len(clips)), "ravdess"
+    )
+    judged, origin = judging.load(RESULTS / path)
+    for one in judged.values():
+        assert one.keys.tolist() == [clips[index].key for index in split.test]
+    # All clips of the other corpora train, too.
+    whole = judged_in(path.partition("/")[0])
+    others = whole[1][0]["train_clips"] + len(whole[0][0].keys) - len(clips)
+    assert origin["train_clips"] == len(split.train) + others
+
+
+@pytest.mark.parametrize("name", sorted({path.partition("/")[0] for path in STORED_LOGITS if "-statement" in path}))
+def test_stored_sentences_were_never_heard(name: str, tmp_path: Path) -> None:
+    by_key = {clip.key: clip for clip in ravdess_clips(tmp_path)}
+    tested = []
+    for path in (RESULTS / name).glob("fold?-statement?.npz"):
+        fold, _, heard = path.stem.partition("-statement")
+        for one in judging.load(path)[0].values():
+            clips = [by_key[key] for key in one.keys]
+            assert {clip.speaker for clip in clips} == splits.ACTOR_FOLDS[int(fold[-1])]
+            assert {clip.statement for clip in clips} == {"1", "2"} - {heard}
+            tested += clips
+    # Every clip was judged once.
+    assert len(tested) == len({clip.key for clip in tested}) == len(by_key)
+
+
+def test_the_comparison_is_what_its_logits_say() -> None:
+    stored = json.loads((RESULTS / "compare.json").read_text(encoding="utf-8"))
+    costs = {one["name"]: one for one in stored["networks"]}
+    found = {"command": stored["command"], **compare.table(RESULTS, costs)}
+    assert same(json.loads(json.dumps(found)), stored), "run `python -m train compare`"
+    assert {one["name"] for one in stored["networks"]} == {*compare.NAMES}
+    # Of the last, Whisper's two layers and its convolutions, which stay frozen, are not counted.
+    frozen = sum(p.numel() for p in SpeechEncoder(FeatureConfig().n_mels, 2, read=True).parameters())
+    for one in stored["networks"]:
+        assert one["parameters"] - frozen * (one["name"] == comparison.SHIPPED) <= 600_000
+
+
+@pytest.mark.parametrize("name", [path.partition("/")[0] for path in STORED_FIGURES if path.endswith("/further.json")])
+def test_stored_further_figures_come_out_again(name: str) -> None:
+    stored = json.loads((RESULTS / name / "further.json").read_text(encoding="utf-8"))
+    found = {"command": stored["command"], **further.of(RESULTS / name, recipe.load(name))}
+    found["data_digest"] = stored["data_digest"]
+    assert same(json.loads(json.dumps(found)), stored), f"run `python -m train evaluate --config {name}`"
+
+
+def test_five_classes_at_random_pass_their_bar(shipped: Bundle) -> None:
+    name = shipped.training["recipe"]["name"]
+    found = json.loads((RESULTS / name / "further.json").read_text(encoding="utf-8"))["five"]["random"]
+    assert found["random-50-20-30-draw0-merged"]["accuracy"] >= 0.88
+
+
 @pytest.mark.parametrize("name", STORED)
 def test_a_stored_corpus_was_left_out_of_training(name: str) -> None:
     for path in sorted((RESULTS / name).glob("without-*.npz")):
@@ -181,6 +263,19 @@ def test_speech_of_unheard_actors_passes_its_bar(shipped: Bundle) -> None:
 def test_the_readme_says_what_the_stored_figures_say() -> None:
     page = report.README.read_text(encoding="utf-8")
     assert report.fill(page, report.parts()) == page, "run `make results`"
+
+
+def test_the_page_of_results_says_what_the_stored_figures_say() -> None:
+    made = results_page.files()
+    assert {*results_page.PLOTS.iterdir()} == {path for path in made if path.parent == results_page.PLOTS}
+    for path, content in made.items():
+        found = path.read_bytes()
+        if path.suffix == ".png":
+            # How a picture is packed is Pillow's affair.
+            ours, theirs = (np.asarray(Image.open(io.BytesIO(one))) for one in (content, found))
+            assert np.array_equal(ours, theirs), f"{path.name}: run `make results`"
+        else:
+            assert content == found, "run `make results`"
 
 
 def test_a_page_without_marks_is_refused() -> None:

@@ -20,7 +20,7 @@ from train import cache
 from train.__main__ import main
 from train.augment import AugmentConfig
 from train.cache import FeatureCache
-from train.corpora import Clip, Ravdess
+from train.corpora import Channel, Clip, Ravdess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -138,9 +138,17 @@ def tiny_recipe(path: Path, **changes: Any) -> Path:
     return path
 
 
-def clip(number: int, corpus: str = "own", emotion: Emotion = Emotion.NEUTRAL, speaker: str = "ana") -> Clip:
+def clip(
+    number: int,
+    corpus: str = "own",
+    emotion: Emotion = Emotion.NEUTRAL,
+    speaker: str = "ana",
+    channel: Channel = "speech",
+    statement: str | None = None,
+) -> Clip:
     """A clip without a file."""
-    return Clip(f"{corpus}/{number}", Path(f"{number}.wav"), corpus, emotion, speaker, "female")
+    path = Path(f"{number}.wav")
+    return Clip(f"{corpus}/{number}", path, corpus, emotion, speaker, "female", channel, statement=statement)
 
 
 def cache_of(clips: Sequence[Clip], frames: Sequence[int], *, versions: int = VERSIONS) -> FeatureCache:
@@ -158,6 +166,17 @@ def cache_of(clips: Sequence[Clip], frames: Sequence[int], *, versions: int = VE
     ]
     offsets = np.stack([ends - lengths, ends], axis=-1)
     return FeatureCache(tuple(clips), np.concatenate(marks), offsets, config, features.band_hz(config), digest="0" * 16)
+
+
+def one_frame_each(clips: Sequence[Clip], twins: Iterable[tuple[int, int]]) -> FeatureCache:
+    """A feature cache of one frame a clip, each another but for pairs that sound the same."""
+    config = FeatureConfig()
+    frames = np.random.default_rng(0).integers(0, 256, (len(clips), config.n_mels), dtype=np.uint8)
+    for first, second in twins:
+        frames[second] = frames[first]
+    ends = np.arange(1, len(clips) + 1)
+    offsets = np.stack([ends - 1, ends], axis=-1)[:, None]
+    return FeatureCache(tuple(clips), frames, offsets, config, features.band_hz(config), digest="0" * 16)
 
 
 def mark(number: int, version: int) -> float:

@@ -15,6 +15,7 @@ COMMANDS = {
     "pretrained": "fetch what a recipe starts from: the first layers of Whisper's encoder",
     "fit": "train folds, or the network that ships",
     "evaluate": "measure the folds' networks on the speakers they never heard",
+    "compare": "train architectures under one recipe, and lay them side by side",
     "trials": "gather what changes to the recipe were worth on validation speakers",
     "probe": "measure how well the corpora can be told apart by their sound",
     "report": "stored figures -> the tables in README.md",

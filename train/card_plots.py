@@ -45,7 +45,7 @@ def draw(metrics: Mapping[str, Any]) -> dict[str, bytes]:
     if channels:
         drawn["reliability.png"] = reliability({name: values["reliability"] for name, values in channels.items()})
         drawn["coverage.png"] = coverage({name: values["coverage"] for name, values in channels.items()})
-    return {name: _png(picture) for name, picture in drawn.items()}
+    return {name: png(picture) for name, picture in drawn.items()}
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], channel: str) -> Image:
@@ -97,6 +97,25 @@ def coverage(channels: Mapping[str, Sequence[Mapping[str, float]]]) -> Image:
     curves = {name: [(one["coverage"], one["accuracy"]) for one in steps] for name, steps in channels.items()}
     lowest = min((y for curve in curves.values() for _, y in curve), default=0.0)
     return _chart(curves, "share of clips answered, surest first", "accuracy", floor=math.floor(10 * lowest) / 10)
+
+
+def bars(values: Mapping[str, float], title: str) -> Image:
+    """Shares as horizontal bars from 0 to 1, written in per cent; RGB.
+
+    Args:
+        values: shares in [0, 1], by name, from top to bottom.
+        title: what they are.
+    """
+    left, top, step, length = 210, 44, 28, 360
+    canvas = _Canvas(left + length + 80, top + step * len(values) + 12)
+    canvas.text((12, 12), title, "lt")
+    for number, (name, value) in enumerate(values.items()):
+        y = top + step * (number + 0.5)
+        canvas.text((left - 10, y), name, "rm", size=15)
+        canvas.box((left, y - 9, left + length, y + 9), PAPER)
+        canvas.box((left, y - 9, left + length * value, y + 9), DEEP)
+        canvas.text((left + length + 10, y), f"{100 * value:.1f} %", "lm", size=15)
+    return canvas.reduced()
 
 
 def _chart(curves: Mapping[str, Curve], x_title: str, y_title: str, *, floor: float, diagonal: bool = False) -> Image:
@@ -199,7 +218,8 @@ def _between(light: Colour, dark: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-def _png(picture: Image) -> bytes:
+def png(picture: Image) -> bytes:
+    """A picture as a file, the same bytes each time."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -97,7 +97,7 @@ class Ravdess:
         clips: dict[str, Clip] = {}
         for path in _sounds(root):
             # Where RAVDESS lies beside other corpora, BanglaSER's names would be taken for its own.
-            if path.relative_to(root).parts[0] in _OTHER_FOLDERS or (clip := self._parse(path)) is None:
+            if path.relative_to(root).parts[0] in _OTHER_FOLDERS or (clip := self.parse(path)) is None:
                 continue
             if clip.key in clips:
                 raise CorpusError(
@@ -109,8 +109,10 @@ class Ravdess:
             raise CorpusError(_missing("RAVDESS", root, missing, {f"actor {key[-2:]}" for key in missing}))
         return sorted(clips.values(), key=lambda clip: clip.key)
 
-    def _parse(self, path: Path) -> Clip | None:
-        match = self._NAME.fullmatch(path.stem)
+    @classmethod
+    def parse(cls, path: Path) -> Clip | None:
+        """What a file's name says of it; None where it isn't one of RAVDESS's."""
+        match = cls._NAME.fullmatch(path.stem)
         if match is None:
             return None
         channel, emotion, intensity, statement, _repetition, actor = (int(field) for field in match.groups())

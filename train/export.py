@@ -22,7 +22,8 @@ from ser_core.errors import SerError
 from train import recipe, splits
 from train.cache import FeatureCache
 from train.pretrained import FOLDER
-from train.runs import ORIGIN, Run, load_network
+from train.run import Run
+from train.runs import ORIGIN, load_network
 
 if TYPE_CHECKING:
     import argparse

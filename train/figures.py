@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from train.recipe import Recipe
 
 _TESTED = {"ravdess": "RAVDESS, eight classes, five folds by actor (Luna-Jimenez et al. 2021)"}
+_MAIN = ("fold?.npz", "robustness-fold?.npz", "not-voices-fold?.npz", "without-*.npz")
+"""Files that the figures derive from; `train.further` knows of others."""
 RIGHT_WHEN_SURE = 0.85
 """How often an answer that isn't called uncertain shall be right; sets the threshold."""
 INT8_MAY_LOSE = 0.005
@@ -152,7 +154,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 
 def _common(folder: Path) -> dict[str, str]:
     """The recipe hash and the data digest that all stored files share."""
-    origins = {path: judging.load(path)[1] for path in sorted(folder.glob("*.npz"))}
+    stored = (path for pattern in _MAIN for path in sorted(folder.glob(pattern)))
+    origins = {path: judging.load(path)[1] for path in stored}
     common = {}
     for key in ("recipe_hash", "data_digest"):
         if len(values := {origin[key] for origin in origins.values()}) > 1:

@@ -13,23 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ser_core.emotions import EMOTIONS
-from train import protocols, reader, recipe
+from train import asked, readings, recipe
 from train.batches import Sampler
 from train.cache import FeatureCache
 from train.loop import Trainer
 from train.place import Place
 from train.pretrained import FOLDER
-from train.runs import (
-    Run,
-    RunError,
-    learnt,
-    reader_path,
-    record_path,
-    save_member,
-    save_reader,
-    start_of,
-    teacher_of,
-)
+from train.run import RunError
+from train.runs import record_path, save_member, start_of, teacher_of
 
 if TYPE_CHECKING:
     import argparse
@@ -37,7 +28,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from train.recipe import Recipe
+    from train.run import Run
 
 
 VALIDATE_EVERY = 4
@@ -148,37 +139,6 @@ def train(
     return record
 
 
-def read(run: Run, cache: FeatureCache, runs: Path, cached: Path, pretrained: Path) -> None:
-    """Fit the reader of a run whose recipe has one, unless it is there already.
-
-    Args:
-        run: which.
-        cache: features of all corpora of its recipe.
-        runs: folder of all runs.
-        cached: the features on disk; what an encoder says of them is kept beside them.
-        pretrained: folder of its weights.
-
-    Raises:
-        PretrainedError: the encoder's weights aren't there.
-        RunError: what is there belongs to another state of the code.
-    """
-    config = run.recipe.reader
-    if config is None:
-        return
-    if reader_path(run.folder(runs)).is_file():
-        learnt(run, runs)
-        return
-    main = run.recipe.corpora[0]
-    kept = cached if cached.is_dir() else cached.parent
-    said = reader.statistics(cache, main, config, pretrained, kept)
-    if run.splitting is not None:
-        own = cache.of([main])
-        said = protocols.alone(said, own, config.babbled)
-    weight, bias = reader.fit(run.labelled(cache), run.split(cache).train, run.main, said, config)
-    save_reader(run, runs, weight, bias, cache)
-    print(f"{reader_path(run.folder(runs))}: fitted")
-
-
 def _complete(folder: Path, member: int, identity: dict[str, str]) -> dict[str, Any] | None:
     """The record of a member that is complete, and stays as it was made; None where there is none of this identity."""
     path = record_path(folder, member)
@@ -213,10 +173,12 @@ def _validate(network: nn.Module, cache: FeatureCache, indices: Sequence[int]) -
     """How clips are recognised, each in one piece, filled up as the app does: accuracy and log loss of each channel."""
     device = next(network.parameters()).device
     found: dict[str, list[tuple[bool, float]]] = {}
+    known = {clip.emotion for clip in cache.clips}
+    unknown = torch.tensor([emotion not in known for emotion in EMOTIONS], device=device)
     for index in indices:
         clip = cache.clips[index]
         batch = torch.from_numpy(cache.network_input(index))[None, None].to(device)
-        scores = network(batch)[0][0].log_softmax(dim=0)
+        scores = network(batch)[0][0].masked_fill(unknown, -1e4).log_softmax(dim=0)
         true = EMOTIONS.index(clip.emotion)
         found.setdefault(clip.channel, []).append((int(scores.argmax()) == true, -float(scores[true])))
     figures: dict[str, float] = {}
@@ -233,15 +195,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--fold", type=int, nargs="+", choices=range(5), help="leave these folds' test speakers out")
     which.add_argument("--leave-out", nargs="+", metavar="CORPUS", help="leave each of these corpora out as a whole")
-    which.add_argument(
-        "--random", nargs="+", metavar="SHARES", help="split at random: training/validation/test in per cent"
-    )
     which.add_argument("--all", action="store_true", help="train on all speakers: the network that ships")
-    parser.add_argument(
-        "--draw", type=int, nargs="+", default=[0], help="which random splits of these shares (default: 0)"
-    )
-    parser.add_argument("--statement", nargs="+", help="with --fold: train on this sentence, test on the other")
-    parser.add_argument("--merged", action="store_true", help="learn sad, angry, fearful and disgust as one emotion")
+    which.add_argument("--random", **asked.RANDOM)
+    asked.add_arguments(parser)
     parser.add_argument("--member", type=int, nargs="+", help="only these of the recipe's networks (default: all)")
     parser.add_argument("--validate", action="store_true", help="hold out validation speakers of the training side")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint; skip what is complete")
@@ -250,34 +206,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pretrained", type=Path, default=FOLDER, help="folder of pretrained weights")
     parser.add_argument("--max-epochs", type=int, help="stop after so many, with a checkpoint")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all cores, shared by torchrun's processes)")
-
-
-def asked(chosen: Recipe, args: argparse.Namespace) -> list[Run]:
-    """The runs that the options name. Raises RunError for a corpus that the recipe doesn't train on."""
-    if not args.fold and (args.validate or args.statement):
-        raise RunError("--validate and --statement are of a fold: name one with --fold, or leave them away.")
-    if args.validate and args.statement:
-        raise RunError("--statement has no validation speakers: leave --validate or --statement away.")
-    runs = _asked(chosen, args)
-    return [dataclasses.replace(one, merged=args.merged) for one in runs]
-
-
-def _asked(chosen: Recipe, args: argparse.Namespace) -> list[Run]:
-    if args.random:
-        both = itertools.product(args.random, args.draw)
-        return [Run(chosen, None, splitting=protocols.RandomSplit.parse(shares, draw)) for shares, draw in both]
-    if args.statement:
-        held_out = itertools.starmap(protocols.StatementHeldOut, itertools.product(args.fold, args.statement))
-        return [Run(chosen, None, splitting=one) for one in held_out]
-    if args.leave_out:
-        if unknown := set(args.leave_out) - set(chosen.corpora):
-            raise RunError(
-                f"{', '.join(sorted(unknown))} can't be left out: {chosen.name} has {', '.join(chosen.corpora)}."
-            )
-        if len(chosen.corpora) == 1:
-            raise RunError(f"The recipe {chosen.name} trains on {chosen.corpora[0]} alone: nothing is left without it.")
-        return [Run(chosen, None, left_out=corpus) for corpus in args.leave_out]
-    return [Run(chosen, fold, args.validate) for fold in ([None] if args.all else args.fold)]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -293,7 +221,7 @@ def run(args: argparse.Namespace) -> int:
             f"{', '.join(map(str, sorted(absent)))}."
         )
     with Place.find() as place:
-        for one, member in itertools.product(asked(chosen, args), members):
+        for one, member in itertools.product(asked.runs(chosen, args), members):
             record = train(
                 one,
                 cache,
@@ -309,6 +237,6 @@ def run(args: argparse.Namespace) -> int:
                 told = "complete" if done else "stopped, go on with --resume"
                 print(f"{one.folder(args.runs)}, member {member}: {told}")
         if place.rank == 0 and args.member is None:
-            for one in asked(chosen, args):
-                read(one, cache, args.runs, args.cache, args.pretrained)
+            for one in asked.runs(chosen, args):
+                readings.read(one, cache, args.runs, args.cache, args.pretrained)
     return 0

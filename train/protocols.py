@@ -14,11 +14,11 @@ from train import splits
 from train.splits import LeakError, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    import numpy.typing as npt
-
+    from ser_core.prediction import Precision
     from train.cache import FeatureCache
+    from train.metrics import Judged
     from train.reader import Statistics
 
 MERGED = Emotion.ANGRY
@@ -36,6 +36,11 @@ class Splitting(Protocol):
     @property
     def option(self) -> str:
         """What `fit` is asked for it by."""
+        ...
+
+    @property
+    def fold(self) -> int | None:
+        """Whose test speakers stay unheard; None where actors are shared."""
         ...
 
     def split(self, cache: FeatureCache, chosen: Sequence[int], main: str) -> Split:
@@ -64,17 +69,23 @@ class RandomSplit:
 
     @classmethod
     def parse(cls, text: str, draw: int = 0) -> RandomSplit:
-        """ "60/20/20" -> the split. Raises SerError for anything that isn't three shares of 100 in all."""
+        """Read "60/20/20". Raises SerError for anything that isn't three shares of 100 in all."""
         parts = text.split("/")
         if len(parts) != 3 or not all(part.isdecimal() for part in parts) or sum(map(int, parts)) != 100:
             raise SerError(f"{text!r} is no split: write the shares of training, validation and test, as in 60/20/20.")
         train, validation, test = map(int, parts)
+        if not train or not test or draw < 0:
+            raise SerError(f"{text!r}, draw {draw}, trains or tests on nothing, or is no draw: these count from 0.")
         return cls((train, validation, test), draw)
 
     @property
     def name(self) -> str:
         """What the run's folder is called."""
         return f"random-{'-'.join(map(str, self.shares))}-draw{self.draw}"
+
+    @property
+    def fold(self) -> None:
+        """None: actors are shared."""
 
     @property
     def option(self) -> str:
@@ -169,9 +180,18 @@ def merged(cache: FeatureCache) -> FeatureCache:
     )
 
 
-def never_trained(trained_merged: bool) -> npt.NDArray[np.bool_]:
-    """Bool (8,): classes whose logits mean nothing, because training had none of them."""
-    return np.array([trained_merged and emotion in NEGATIVE - {MERGED} for emotion in EMOTIONS])
+def read_as_learnt(judged: Mapping[Precision, Judged], *, merged: bool) -> dict[Precision, Judged]:
+    """What networks said, without the classes that training had none of: their logits mean nothing.
+
+    Args:
+        judged: by precision.
+        merged: whether the networks learnt the negative emotions as one.
+    """
+    absent = [merged and emotion in NEGATIVE - {MERGED} for emotion in EMOTIONS]
+    return {
+        precision: dataclasses.replace(one, logits=np.where(absent, np.float32(-1e4), one.logits))
+        for precision, one in judged.items()
+    }
 
 
 def alone(read: Statistics, company: Collection[int], babbled: int) -> Statistics:
@@ -185,7 +205,10 @@ def alone(read: Statistics, company: Collection[int], babbled: int) -> Statistic
     if not babbled:
         return read
     ends = np.append(np.flatnonzero(np.diff(read.clips)), len(read.clips) - 1)
-    drop = np.concatenate([ends[np.isin(read.clips[ends], list(company))] - back for back in range(babbled)])
+    # A clip whose fold has no other speaker has none, and so fewer versions than the others.
+    versions = np.bincount(read.clips)[read.clips[ends]]
+    ends = ends[np.isin(read.clips[ends], list(company)) & (versions == versions.max())]
+    drop = np.concatenate([ends - back for back in range(babbled)])
     kept = np.ones(len(read.clips), dtype=bool)
     kept[drop] = False
     return dataclasses.replace(read, clips=read.clips[kept], rows=read.rows[kept])

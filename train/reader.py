@@ -1,4 +1,4 @@
-"""A linear reading of a pretrained encoder: statistics of every clip, once, and a logistic regression on them.
+"""What a pretrained encoder says of every clip, once, in statistics; `train.regression` learns from these.
 
 Nothing of the encoder is trained, so a fold takes a minute on a CPU, and gives the same weights each time.
 """
@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from ser_core import features
 from ser_core.config import FeatureConfig
-from ser_core.emotions import EMOTIONS
 from train import pretrained, splits
 from train.networks.reader import Reader
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from train.cache import FeatureCache
 
 _BATCH = 16
+_OF_THE_REGRESSION = ("others", "penalty", "iterations", "temperature", "shares")
+"""Fields of `ReaderConfig` that what the encoder says doesn't depend on."""
 _PER_DB = 2.0 / FeatureConfig().dynamic_range_db
 
 
@@ -52,6 +53,7 @@ class ReaderConfig:
         penalty: of the squared weights, on standardised statistics, beside the mean log loss.
         iterations: of L-BFGS (Liu & Nocedal 1989) at most.
         temperature: of what is asked together with it, see `train.networks.reader.Together`.
+        shares: how much that counts, in [0, 1], where it is spoken and where it is sung.
     """
 
     pretrained: str = "whisper-tiny-en"
@@ -66,6 +68,7 @@ class ReaderConfig:
     penalty: float = 0.02
     iterations: int = 60
     temperature: float = 0.7
+    shares: tuple[float, float] = (0.4, 0.6)
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,15 @@ class Statistics:
 
 
 def build(config: ReaderConfig, folder: Path) -> Reader:
-    """The reader with its encoder's weights, and a linear layer that says nothing yet.
+    """The reader with its encoder's weights, and linear layers that say nothing yet.
 
     Raises:
         PretrainedError: the weights aren't in `folder`.
     """
     reader = Reader(FeatureConfig().n_mels, config.layers)
     pretrained.load(reader, config.pretrained, folder)
-    nn.init.zeros_(reader.classifier.weight)
-    nn.init.zeros_(reader.classifier.bias)
+    for values in (*reader.classifier.parameters(), *reader.sung.parameters()):
+        nn.init.zeros_(values)
     return reader.eval()
 
 
@@ -104,15 +107,15 @@ def statistics(cache: FeatureCache, main: str, config: ReaderConfig, folder: Pat
         folder: of the pretrained weights.
         kept: where what was read is kept for the next time; nowhere if None.
     """
-    from train.recipe import READER, code_hash
+    from train.recipe import STATISTICS, code_hash
 
     said = {
-        "config": dataclasses.asdict(config),
+        "config": {key: value for key, value in dataclasses.asdict(config).items() if key not in _OF_THE_REGRESSION},
         "main": main,
         "digest": cache.digest,
         "packed": cache.packed,
         "features": cache.config.fingerprint,
-        "code": code_hash(*READER),
+        "code": code_hash(*STATISTICS),
     }
     name = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
     path = None if kept is None else kept / f"statistics-{name}.npz"
@@ -243,47 +246,3 @@ def _level(power: npt.NDArray[np.float64]) -> float:
     """Mean power of the louder half of the frames, see `train.degrade.level`; above 0."""
     frames = np.sort(power.sum(axis=0))
     return max(float(frames[len(frames) // 2 :].mean()), 1e-12)
-
-
-def fit(
-    cache: FeatureCache, train: Sequence[int], main: str, read: Statistics, config: ReaderConfig
-) -> tuple[Tensor, Tensor]:
-    """Multinomial logistic regression on standardised statistics; a clip's loss leaves out what its corpus lacks.
-
-    Args:
-        cache: the features' clips.
-        train: the clips to train on.
-        main: the corpus that is tested on.
-        read: of all clips.
-        config: how.
-
-    Returns:
-        float32 (8, C) and (8,), weights and bias for statistics as they are.
-    """
-    chosen = np.flatnonzero(np.isin(read.clips, np.asarray(train)))
-    clips = [cache.clips[number] for number in read.clips[chosen]]
-    acted = {(clip.corpus, clip.emotion) for clip in cache.clips}
-    emotions = torch.tensor([EMOTIONS.index(clip.emotion) for clip in clips])
-    classes = torch.tensor([[(clip.corpus, emotion) in acted for emotion in EMOTIONS] for clip in clips])
-    # A clip counts once, in however many versions it is read.
-    versions = np.bincount(read.clips)[read.clips[chosen]]
-    by_clip = np.array([1.0 if clip.corpus == main else config.others for clip in clips])
-    weights = torch.from_numpy((by_clip / versions).astype(np.float32))
-    rows = torch.from_numpy(read.rows[chosen].astype(np.float32))
-    mean, deviation = rows.mean(dim=0), rows.std(dim=0).clamp_min(1e-6)
-    rows.sub_(mean).div_(deviation)
-    weight = torch.zeros(rows.shape[1], len(EMOTIONS), requires_grad=True)
-    bias = torch.zeros(len(EMOTIONS), requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=config.iterations, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        scores = (rows @ weight + bias).masked_fill(~classes, -1e4).log_softmax(dim=1)
-        told = -(weights * scores[torch.arange(len(emotions)), emotions]).sum() / weights.sum()
-        total = told + config.penalty * weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    plain = (weight.detach() / deviation[:, None]).T.contiguous()
-    return plain, bias.detach() - plain @ mean

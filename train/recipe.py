@@ -57,8 +57,10 @@ _PARTS = {
 }
 """What a network's own file is built from, beside that."""
 
-READER = ("train/reader.py", "train/networks/reader.py", "train/networks/encoder.py")
-"""Code that a reader's weights depend on beside that."""
+STATISTICS = ("train/reader.py", "train/networks/reader.py", "train/networks/encoder.py")
+"""Code that what a reader's encoder says depends on beside that."""
+READER = (*STATISTICS, "train/regression.py")
+"""Code that a reader's weights depend on."""
 
 _Config = TypeVar("_Config")
 

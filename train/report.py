@@ -1,4 +1,4 @@
-"""`python -m train report`: stored figures -> the tables in README.md. Nothing there is typed by hand.
+"""`python -m train report`: stored figures -> the tables in README.md, and docs/results.md. Nothing is typed by hand.
 
 Each generated part stands between `<!-- NAME -->` and `<!-- /NAME -->`.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ser_core import bundle, tables
 from ser_core.errors import SerError
+from train import results_page
 from train.recipe import ROOT
 
 if TYPE_CHECKING:
@@ -108,11 +109,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill the page from what is stored, or say that it is out of date."""
-    page = args.page.read_text(encoding="utf-8")
-    filled = fill(page, parts())
+    made = parts()
+    pages = {args.page: fill(args.page.read_text(encoding="utf-8"), made).encode(), **results_page.files()}
+    stale = [path for path, content in pages.items() if not path.is_file() or path.read_bytes() != content]
     if args.check:
-        print("up to date" if filled == page else f"{args.page} is out of date: run `make results`")
-        return int(filled != page)
-    args.page.write_text(filled, encoding="utf-8")
-    print(f"{args.page}: {len(parts())} parts filled")
+        print("\n".join(f"{path} is out of date: run `make results`" for path in stale) or "up to date")
+        return int(bool(stale))
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pages[path])
+    print(f"{args.page}: {len(made)} parts filled; {len(pages)} files, of which {len(stale)} were out of date")
     return 0

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from train import recipe
 from train.evaluate import RESULTS
-from train.runs import Run, RunError, record_path
+from train.run import Run, RunError
+from train.runs import record_path
 
 if TYPE_CHECKING:
     import argparse

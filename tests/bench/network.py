@@ -79,7 +79,8 @@ def torch_network(training: Mapping[str, Any]) -> nn.Module:
     chosen = recipe.Recipe(name=made["name"], network=recipe.NetworkConfig(**made["network"]), members=made["members"])
     members: nn.Module = Ensemble([runs.build_member(chosen) for _ in range(chosen.members)])
     if said := made.get("reader"):
-        members = Together(members, Reader(FeatureConfig().n_mels, said["layers"]), said["temperature"])
+        reader = Reader(FeatureConfig().n_mels, said["layers"])
+        members = Together(members, reader, said["temperature"], tuple(said["shares"]))
     return members.eval()
 
 

@@ -53,9 +53,10 @@ def soak(
         every: after so many what the page holds is looked at.
         delete_after_s: when the page deletes what was sent.
     """
-    client = Client(server.url, verbose=False, download_files=folder / "told")
-    expected = {path: visitors.ask(client, path) for path in files}
     memory.await_idle(server.pid)
+    begun = watch.held(server.pid, folder / "page")
+    client = Client(server.url, verbose=False, download_files=folder / "told")
+    expected = visitors.alone(client, list(files))
     steps = [{"after": 0} | watch.held(server.pid, folder / "page")]
     told = []
     for number in range(1, requests + 1):
@@ -64,13 +65,15 @@ def soak(
         if number % every == 0:
             steps.append({"after": number} | watch.held(server.pid, folder / "page"))
     half, last = steps[len(steps) // 2], steps[-1]
-    time.sleep(delete_after_s + 5.0)
+    time.sleep(rest_s := delete_after_s + 5.0)
     return visitors.counted(told) | {
         "requests": requests,
         "slowest_s": max(one.seconds for one in told),
+        "begun": begun,
         "steps": steps,
         "growth_of_second_half": last["resident_mb"] / half["resident_mb"] - 1.0,
         "deleted_after_s": delete_after_s,
+        "rest_s": rest_s,
         "at_rest": watch.held(server.pid, folder / "page"),
     }
 

@@ -52,10 +52,11 @@ def crowd(found: Mapping[str, Any]) -> str:
         "answered as one alone is": f"{found['answered']:,}",
         "refused as one alone is": f"{found['refused']:,}",
         "told to try again, and did": busy,
+        "gave up after ten minutes": str(found["gave_up"]),
         "wrong, or somebody else's": str(found["wrong"]),
         "failed": str(found["failed"]),
         "answers a second": f"{found['answers_per_s']:.1f}",
-        "an answer takes": f"{found['median_s']:.2f} s (median), {found['p95_s']:.2f} s (p95), "
+        "an answer takes, from first asking on": f"{found['median_s']:.2f} s (median), {found['p95_s']:.2f} s (p95), "
         f"{found['slowest_s']:.2f} s at most",
     }
     return (
@@ -67,14 +68,15 @@ def crowd(found: Mapping[str, Any]) -> str:
 
 def soak(found: Mapping[str, Any]) -> str:
     """Again and again."""
-    first, last, rest = found["steps"][0], found["steps"][-1], found["at_rest"]
+    last, rest = found["steps"][-1], found["at_rest"]
     columns = ("resident_mb", "open_files", "threads", "files")
     lines = ["| | resident memory | open files | threads | files on disk |", "| --- | --- | --- | --- | --- |"]
     for name, step in (
-        ("at first", first),
+        ("before the first", found["begun"]),
+        ("when every file was sent once", found["steps"][0]),
         ("half-way", found["steps"][len(found["steps"]) // 2]),
         (f"after {found['requests']:,}", last),
-        (f"{found['deleted_after_s']} s later", rest),
+        (f"{found['rest_s']:.0f} s later", rest),
     ):
         cells = [f"{step[column]:.0f} MB" if column == "resident_mb" else str(step[column]) for column in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")

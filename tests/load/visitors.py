@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,23 @@ def compare(found: Answer, expected: Answer) -> str:
         return f"{', '.join(found) or 'nothing'} instead of {', '.join(expected) or 'nothing'}"
     worst = max((abs(found[label] - value) for label, value in expected.items()), default=0.0)
     return f"off by {worst:.4f}" if worst > CLOSE else ""
+
+
+def alone(client: Client, files: list[Path]) -> dict[Path, Answer]:
+    """What one visitor alone is told of each file.
+
+    Raises:
+        RuntimeError: a voice is refused or a broken file answered, or two voices are told so alike that one visitor's
+            answer could pass for another's.
+    """
+    expected = {path: ask(client, path) for path in files}
+    broken = {sounds.HOSTILE[name].make(files[0].parent).name for name in BROKEN}
+    if odd := [path.name for path, answer in expected.items() if isinstance(answer, str) != (path.name in broken)]:
+        raise RuntimeError(f"one visitor alone is told something unforeseen of {', '.join(odd)}")
+    voices = [answer for answer in expected.values() if not isinstance(answer, str) and answer]
+    if any(not compare(one, other) for one, other in itertools.combinations(voices, 2)):
+        raise RuntimeError("two recordings are told alike: an answer that was meant for somebody else would not show")
+    return expected
 
 
 def request(asking: Callable[[], Answer], expected: Answer) -> Told:
