@@ -89,11 +89,11 @@ def measure(asked: Asked) -> dict[str, Any]:
     """The crowd, and what the server held before and after."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = visitors.recordings(folder / "files")
+        files = (visitors.few if asked.short else visitors.recordings)(folder / "files")
         environment = {"GRADIO_TEMP_DIR": str(folder / "page")}
         with driving.started(asked.model, environment=environment) as server:
             count, each = (6, 3) if asked.short else (VISITORS, REQUESTS)
-            found = crowd(server.url, files[:: 6 if asked.short else 1], folder, count, each)
+            found = crowd(server.url, files, folder, count, each)
             found["held"] = watch.held(server.pid, folder / "page")
     return {"what": "The page, asked by a crowd", "at_once": layout.AT_ONCE, "waiting": layout.WAITING} | found
 

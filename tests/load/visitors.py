@@ -14,7 +14,7 @@ from gradio_client.utils import QueueError
 from tests import sounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 FORMATS = ("wav-16", "wav-float", "flac-16", "ogg-vorbis", "ogg-opus", "mp3", "m4a-aac", "webm-opus")
@@ -46,16 +46,19 @@ class Told:
     detail: str = ""
 
 
-def recordings(folder: Path) -> list[Path]:
-    """Voices of all lengths in all formats, of which none sounds like another, and files that are none."""
+def recordings(folder: Path, seconds: Sequence[float] = SECONDS, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Voices of all these lengths in all these formats, of which none sounds like another, and files that are none."""
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for number, seconds in enumerate(SECONDS):
-        for other, form in enumerate(FORMATS):
-            seed = number * len(FORMATS) + other
-            voice = sounds.voice(seconds, 48_000, pitch=100.0 + 2.0 * seed, seed=seed)
-            found.append(sounds.write(folder, voice, 48_000, form, stem=f"voice-{seed}"))
+    for seed, (length, form) in enumerate(itertools.product(seconds, formats)):
+        voice = sounds.voice(length, 48_000, pitch=100.0 + 2.0 * seed, seed=seed)
+        found.append(sounds.write(folder, voice, 48_000, form, stem=f"voice-{seed}"))
     return found + [sounds.HOSTILE[name].make(folder) for name in BROKEN]
+
+
+def few(folder: Path) -> list[Path]:
+    """Some of them, of which two are long enough for windows: to see that all of it works."""
+    return recordings(folder, (1.5, 8.0), FORMATS[::4])
 
 
 def ask(client: Client, path: Path) -> Answer:
