@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from train.recipe import Recipe
 
 CONFIGS = "compare"
-NAMES = ("dense", "fully-convolutional", "self-attention", "residual", "with-whisper")
+NAMES = ("dense", "fully-convolutional", "self-attention", "residual", comparison.SHIPPED)
 """Of the recipes in `train/configs/compare`."""
 FOLDS = (0, 1)
 SIDES = ("validation", "test")
@@ -140,11 +140,7 @@ def _first_comment(name: str) -> str:
 def _pool(judged: Sequence[Judged], channel: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Emotions, probabilities and speakers of all folds; of one channel, or of both where it is None."""
     kept = [one if channel is None else one.subset(one.channels == channel) for one in judged]
-    return (
-        np.concatenate([one.emotions for one in kept]),
-        np.concatenate([one.probabilities(1.0) for one in kept]),
-        np.concatenate([one.speakers for one in kept]),
-    )
+    return *metrics.pool(kept, [1.0] * len(kept)), np.concatenate([one.speakers for one in kept])
 
 
 def _figures(judged: Sequence[Judged], channel: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a network costs: parameters that were trained, multiply-adds, bytes, and milliseconds beside each other."""
+"""What a network costs: multiply-adds, bytes, and milliseconds beside each other."""
 
 from __future__ import annotations
 

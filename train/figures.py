@@ -170,7 +170,7 @@ def _stored(folder: Path, pattern: str) -> list[dict[str, Judged]]:
 
 def _calibration(judged: Sequence[Judged]) -> dict[str, Any]:
     temperatures = metrics.cross_fitted_temperatures(judged)
-    emotions, pooled = _pool(judged, temperatures)
+    emotions, pooled = metrics.pool(judged, temperatures)
     return {
         "method": (
             "temperature and threshold; each fold's fitted on the speakers of the other folds, as judged by the "
@@ -181,13 +181,6 @@ def _calibration(judged: Sequence[Judged]) -> dict[str, Any]:
         "right_when_sure": RIGHT_WHEN_SURE,
         "uncertain_below": metrics.threshold_for(emotions, pooled, RIGHT_WHEN_SURE),
     }
-
-
-def _pool(judged: Sequence[Judged], temperatures: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.concatenate([one.emotions for one in judged]),
-        np.concatenate([one.probabilities(t) for one, t in zip(judged, temperatures, strict=True)]),
-    )
 
 
 def _channels(judged: Sequence[Judged]) -> list[str]:
@@ -211,7 +204,7 @@ def _by_channel(judged: Sequence[Judged], temperatures: Sequence[float]) -> dict
 
 def _accuracy(judged: Sequence[Judged], channel: str, temperatures: Sequence[float] | None = None) -> float:
     parts = [_channel(one, channel) for one in judged]
-    return metrics.accuracy(*_pool(parts, temperatures or [1.0] * len(parts)))
+    return metrics.accuracy(*metrics.pool(parts, temperatures or [1.0] * len(parts)))
 
 
 def _robustness(

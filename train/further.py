@@ -113,8 +113,7 @@ def _by_channel(
     count: Callable[[npt.NDArray[np.int64], Probabilities], dict[str, Any]],
 ) -> dict[str, Any]:
     """What `count` gives of each channel's clips of all files, and of `both`."""
-    emotions = np.concatenate([one.emotions for one in judged])
-    answers = np.concatenate([one.probabilities(t) for one, t in zip(judged, temperatures, strict=True)])
+    emotions, answers = metrics.pool(judged, temperatures)
     channels = np.concatenate([one.channels for one in judged])
     kept = {name: channels == name for name in get_args(Channel)} | {"both": np.ones(len(channels), dtype=bool)}
     return {name: count(emotions[mine], answers[mine]) for name, mine in kept.items() if mine.any()}
@@ -149,8 +148,7 @@ def _readings_of_five(judged: Sequence[Judged]) -> dict[str, Any]:
 def _groups(folds: Sequence[Judged], temperatures: Sequence[float]) -> dict[str, Any]:
     """Of each channel: by the sex of the actor, by intensity (without neutral, which is never strong), by actor."""
     clips = [_clip(key) for one in folds for key in one.keys.tolist()]
-    emotions = np.concatenate([one.emotions for one in folds])
-    answers = np.concatenate([one.probabilities(t) for one, t in zip(folds, temperatures, strict=True)])
+    emotions, answers = metrics.pool(folds, temperatures)
     found: dict[str, Any] = {}
     for channel, (kind, group_of) in itertools.product(get_args(Channel), _GROUPS.items()):
         groups = np.array([group_of(clip) if clip.channel == channel else "" for clip in clips])

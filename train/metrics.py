@@ -221,6 +221,14 @@ def bootstrap(
     }
 
 
+def pool(judged: Sequence[Judged], temperatures: Sequence[float]) -> tuple[npt.NDArray[np.int64], Probabilities]:
+    """Emotions and answers of all folds, one behind the other, each at its own temperature."""
+    return (
+        np.concatenate([one.emotions for one in judged]),
+        np.concatenate([one.probabilities(t) for one, t in zip(judged, temperatures, strict=True)]),
+    )
+
+
 def paired_bootstrap(
     emotions: npt.NDArray[np.int64],
     ours: Probabilities,
