@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -84,9 +85,13 @@ def test_missing_clips_are_named_with_their_actors(tmp_path: Path) -> None:
 
 def test_many_missing_clips_are_not_all_listed(tmp_path: Path) -> None:
     touch(tmp_path, [name for name in EXPECTED if not name.endswith("-18")])
-    with pytest.raises(CorpusError, match=r"60 clips are missing \(.* \.\.\.\), of actor 18\.") as caught:
+    with pytest.raises(CorpusError, match="60 clips are missing") as caught:
         Ravdess().clips(tmp_path)
-    assert str(caught.value).count("-18") == 5
+    listed = re.search(
+        r"missing \((.*) \.\.\.\), of actor 18\.", str(caught.value)
+    )  # the folder's own path may hold "-18"
+    assert listed
+    assert len(listed[1].split(", ")) == 5
 
 
 def test_every_layout_and_format_gives_the_same_clips(tmp_path: Path, ravdess: dict[str, Clip]) -> None:
