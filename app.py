@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import gradio as gr
     from starlette.middleware import Middleware
 
+    from page.blocks import Page
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
 
@@ -180,7 +181,7 @@ def _auth(text: str) -> tuple[str, str]:
     return user, password
 
 
-def open_page(wanted: str | None) -> tuple[gr.Blocks, Recognizer]:
+def open_page(wanted: str | None) -> tuple[Page, Recognizer]:
     """The page on the model that was asked for, or on the next best where the Hub doesn't give one that can be used.
 
     Raises:
@@ -242,7 +243,7 @@ def _serve(options: Options, folder: Path) -> int:
         )
     # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
     threading.Thread(target=recognizer.warm_up, name="warm-up", daemon=True).start()
-    tidy.sweep_regularly(folder, examples_given_out, lambda: page.is_running)
+    tidy.sweep_regularly(folder, examples_given_out, lambda: page.is_running, page.forget)
     _wait_until_told()
     page.close(verbose=False)
     return 0

@@ -11,6 +11,8 @@ from page.fetch import brought_here
 from page.judging import OUR_FAULT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradio.block_function import BlockFunction
     from gradio.state_holder import SessionState
 
@@ -25,7 +27,13 @@ log = logging.getLogger("ser.app")
 
 
 class Page(gr.Blocks):
-    """Blocks through which nothing but a gr.Error reaches a visitor, and no address but `page.fetch`'s way."""
+    """Blocks through which nothing but a gr.Error reaches a visitor, and no address but `page.fetch`'s way.
+
+    Attributes:
+        forget: lets go of what the page holds in memory of visitors who are gone; to be called every few seconds.
+    """
+
+    forget: Callable[[], None] = staticmethod(lambda: None)
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False

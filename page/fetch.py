@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote
 
 import gradio as gr
 import httpx
+from gradio.utils import get_upload_folder
 from gradio_client import utils as client_utils
 from safehttpx import AsyncSecureTransport
 
 from page.judging import scratch
+from page.room import DISK, FULL
 from ser_core.config import Limits
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DEADLINE_S = 20.0
 """For all that one call names; so long at most one of the places at the model waits for somebody else's server."""
@@ -39,7 +38,8 @@ async def brought_here(inputs: Any) -> Any:
         inputs: of one call, as Gradio gets them: JSON, in which a file is a dict with `path` and `meta`.
 
     Raises:
-        gr.Error: an address isn't public, doesn't answer in time, or all of one call hold more than `Limits.max_bytes`.
+        gr.Error: an address isn't public, doesn't answer in time, all of one call hold more than `Limits.max_bytes`, or
+            the disk has no room for that.
     """
     left = Limits().max_bytes
 
@@ -47,7 +47,10 @@ async def brought_here(inputs: Any) -> Any:
         nonlocal left
         if not client_utils.is_http_url_like(file["path"]):
             return file
-        path = await _fetched(file["path"], left)
+        with DISK.of(left, Path(get_upload_folder())) as there_is:
+            if not there_is:
+                raise gr.Error(FULL, title=_TITLE, print_exception=False)
+            path = await _fetched(file["path"], left)
         left -= path.stat().st_size
         return {**file, "path": str(path), "url": None, "orig_name": path.name}
 

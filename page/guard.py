@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from gradio.route_utils import FnIndexInferError
@@ -18,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, PlainTextResponse
 
+from page.room import DISK, FULL
 from ser_core.config import Limits
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ ANSWER_BYTES = 4 * 1024 * 1024
 """The most that a request may hold that isn't an upload, Gradio's bound on one to its MCP server."""
 UPLOAD_BYTES = 8 * Limits().max_bytes
 """The most that the files of one upload may hold together."""
-FREE_BYTES = 1024 * 1024 * 1024
-"""Nothing is taken in where less of the disk would be left than this, and the largest upload."""
 
 log = logging.getLogger("ser.app")
 
@@ -60,7 +58,6 @@ EVENTS = re.compile(f"{_API}/(queue/data|call/(v2/)?[^/]+/[^/]*)")
 
 _CLOSED = f"There is nothing at this address. The page is at /, and {_API}/info tells what programs may call."
 _TOO_LARGE = "This request exceeds the maximum allowed size of {} MB. Send less at once."
-_FULL = "The server's disk is nearly full, so it takes no files now. Try again in some minutes."
 _UNWRITTEN = "The server could not write your file: its disk may be full. Try again in some minutes, or a smaller file."
 _ELSEWHERE = "Another site can't use this page, since it asks for a password. Open the page itself."
 _UNFIT = f"This request is not one that the page can take. {_API}/info tells what programs may call, and how."
@@ -125,6 +122,18 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, answer)
             return
+        if path != f"{_API}/upload":
+            await self._through(scope, receive, answer, path)
+            return
+        size = _declared(scope)
+        with DISK.of(_most(path) if size is None else size, self._uploads()) as there_is:
+            if there_is:
+                await self._through(scope, receive, answer, path)
+            else:
+                await _said(507, FULL)(scope, receive, answer)
+
+    async def _through(self, scope: Scope, receive: Receive, answer: _Answer, path: str) -> None:
+        """Let a request through; what Gradio makes of it that is no answer becomes one."""
         try:
             await self._app(scope, _bounded(receive, path), answer)
         except (FnIndexInferError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -156,10 +165,8 @@ class Guard:
             and headers.get("sec-fetch-mode") != "navigate"
         ):
             return _said(403, _ELSEWHERE)
-        if int(headers.get("content-length", "0")) > _most(path):
+        if (_declared(scope) or 0) > _most(path):
             return PlainTextResponse(_TOO_LARGE.format(_most(path) >> 20), status_code=413)
-        if path == f"{_API}/upload" and _free(self._uploads()) < FREE_BYTES + UPLOAD_BYTES:
-            return _said(507, _FULL)
         if self._rate is not None and scope["method"] == "POST" and STARTS.fullmatch(path):
             return self._rate.refusal(scope)
         return None
@@ -191,6 +198,12 @@ def _path(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
+def _declared(scope: Scope) -> int | None:
+    """Bytes that a request says it holds; None where it doesn't say."""
+    size = Headers(scope=scope).get("content-length")
+    return None if size is None else int(size)
+
+
 def _most(path: str) -> int:
     return UPLOAD_BYTES if path == f"{_API}/upload" else ANSWER_BYTES
 
@@ -209,13 +222,6 @@ def _bounded(receive: Receive, path: str) -> Receive:
         return message
 
     return next_part
-
-
-def _free(folder: Path) -> int:
-    """Bytes that are free where a folder is, or will be."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def _said(status: int, sentence: str, headers: dict[str, Any] | None = None) -> JSONResponse:

@@ -29,7 +29,7 @@ def build(
     clips: Examples | None = None,
     opened: Bundle | None = None,
     load: Callable[[Precision], Recognizer] | None = None,
-) -> gr.Blocks:
+) -> Page:
     """The page and its API; nothing is served yet.
 
     Args:
@@ -66,6 +66,7 @@ def build(
             sessions.leave(live.visitor(request))
 
         page.unload(forget)
+        page.forget = sessions.forget_gone
     # Without `api_open`: else a direct call needs to wait for no place.
     page.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE, api_open=False)
     return page

@@ -137,7 +137,7 @@ class Sessions:
     def _of(self, visitor: str, piece_s: float) -> Session | None:
         now = self._clock()
         with self._lock:
-            self._live = {name: one for name, one in self._live.items() if now - one.heard < GONE_S}
+            self._forget_who_is_gone(now)
             self._forget_who_left(now)
             if visitor not in self._live:
                 if len(self._live) >= MOST or visitor in self._left:
@@ -146,6 +146,14 @@ class Sessions:
             session = self._live[visitor]
             session.seen = session.heard = now
             return session
+
+    def forget_gone(self) -> None:
+        """Forget the sound of visitors of whom nothing was heard for `GONE_S`."""
+        with self._lock:
+            self._forget_who_is_gone(self._clock())
+
+    def _forget_who_is_gone(self, now: float) -> None:
+        self._live = {name: one for name, one in self._live.items() if now - one.heard < GONE_S}
 
     def _forget_who_left(self, now: float) -> None:
         self._left = {name: then for name, then in self._left.items() if now - then < AFTER_S}

@@ -106,21 +106,33 @@ def sweep(folder: Path, older_than_s: float, keep: Collection[str] = ()) -> None
 
 
 def sweep_regularly(
-    folder: Path, keep: Collection[str], goes_on: Callable[[], bool], tick_s: float = 0.5
+    folder: Path,
+    keep: Collection[str],
+    goes_on: Callable[[], bool],
+    forget: Callable[[], None] = lambda: None,
+    tick_s: float = 0.5,
 ) -> threading.Thread:
-    """Sweep every `DELETE_EVERY_S` what is older than `DELETE_AFTER_S`, in the background, while `goes_on` says so."""
+    """Sweep every `DELETE_EVERY_S` what is older than `DELETE_AFTER_S`, in the background, while `goes_on` says so.
+
+    Args:
+        folder: see `sweep`.
+        keep: see `sweep`.
+        goes_on: is asked at each tick.
+        forget: lets go of what is old and held in memory; called at each tick.
+        tick_s: seconds from one tick to the next.
+    """
 
     def run() -> None:
         swept = time.monotonic()
         while goes_on():
             time.sleep(tick_s)
-            if time.monotonic() - swept < DELETE_EVERY_S:
-                continue
             try:
-                sweep(folder, DELETE_AFTER_S, keep)
+                forget()
+                if time.monotonic() - swept >= DELETE_EVERY_S:
+                    swept = time.monotonic()
+                    sweep(folder, DELETE_AFTER_S, keep)
             except Exception:  # recordings must go the next time, whatever it was
                 log.exception("Old recordings could not be deleted")
-            swept = time.monotonic()
 
     thread = threading.Thread(target=run, name="sweep", daemon=True)
     thread.start()

@@ -16,7 +16,7 @@ import gradio as gr
 import pytest
 from gradio.utils import get_upload_folder
 
-from page import fetch
+from page import fetch, room
 from ser_core.config import Limits
 
 if TYPE_CHECKING:
@@ -110,6 +110,13 @@ def test_all_files_of_a_call_share_the_bound(site: str, monkeypatch: pytest.Monk
     assert len(brought(f"{site}/sound/a.wav", f"{site}/sound/b.wav")) == 2
     with pytest.raises(gr.Error, match="it gives more"):
         brought(*[f"{site}/sound/{name}.wav" for name in "abc"])
+
+
+def test_nothing_is_fetched_where_the_disk_is_nearly_full(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "free", lambda folder: room.FREE_BYTES + Limits().max_bytes - 1)
+    with pytest.raises(gr.Error, match="disk is nearly full"):
+        brought(f"{site}/plain/voice.wav")
+    assert room.DISK.promised == 0
 
 
 def test_what_would_unfold_is_not_taken(site: str) -> None:

@@ -96,6 +96,20 @@ def test_a_browser_that_went_away_gives_its_place_back(sessions: live.Sessions, 
     assert len(sessions) == 1
 
 
+def test_the_sound_of_who_vanished_is_forgotten_although_nobody_comes(
+    sessions: live.Sessions, clock: Clock, speak: Speak
+) -> None:
+    speak("ann", 3)
+    clock.now += 5.0
+    speak("bob", 3)
+    clock.now += live.GONE_S - 5.0
+    sessions.forget_gone()
+    assert len(sessions) == 1
+    clock.now += 5.0
+    sessions.forget_gone()
+    assert len(sessions) == 0
+
+
 def test_leaving_forgets_the_sound_and_leaving_twice_does_no_harm(
     sessions: live.Sessions, clock: Clock, speak: Speak
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from gradio import routes
 from gradio.utils import get_upload_folder
 
-from page import guard
+from page import guard, room
 from page.blocks import UNFIT
 from page.judging import OUR_FAULT
 
@@ -297,7 +297,7 @@ def test_a_thousand_files_are_too_many(fake_page: Any) -> None:
 
 
 def test_nothing_is_taken_in_where_the_disk_is_nearly_full(fake_page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "_free", lambda folder: 0)
+    monkeypatch.setattr(room, "free", lambda folder: 0)
     refused = httpx.post(f"{fake_page.local_url}{API}/upload", files={"files": ("x.wav", b"x")})
     assert refused.status_code == 507
     assert "disk is nearly full" in refused.json()["detail"]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,5 +125,20 @@ def test_sweeping_goes_on_until_the_page_ends(base: Path, monkeypatch: pytest.Mo
         assert not path.exists()
     runs.clear()
     runs.append(False)
+    thread.join(5.0)
+    assert not thread.is_alive()
+
+
+def test_what_is_held_in_memory_is_let_go_of_at_each_tick(base: Path) -> None:
+    enough, forgotten = threading.Event(), []
+
+    def forget() -> None:
+        forgotten.append(len(forgotten))
+        if len(forgotten) == 3:
+            enough.set()
+        raise RuntimeError("and a failure doesn't end it")
+
+    thread = tidy.sweep_regularly(base, set(), lambda: not enough.is_set(), forget, tick_s=0.01)
+    assert enough.wait(10.0)
     thread.join(5.0)
     assert not thread.is_alive()
