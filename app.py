@@ -1,12 +1,11 @@
 """The door: asks for a model, builds the page on it, serves it. What a visitor meets is in `page`.
 
 python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--rate PER_MINUTE]
-              [--model FOLDER or USER/NAME@COMMIT]
+              [--drain SECONDS] [--model FOLDER or USER/NAME@COMMIT]
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib
 import logging
@@ -15,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +25,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import ser_core
 from page import tidy
+from page.options import Options, parse
 from ser_core import bundle, examples, hub
 from ser_core.config import Limits
 from ser_core.errors import SerError
 
-RATE = "SER_RATE"
-"""The environment variable of --rate."""
+log = logging.getLogger("ser.app")
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +39,18 @@ if TYPE_CHECKING:
     from starlette.middleware import Middleware
 
     from page.blocks import Page
+    from page.health import Health
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
 
 
-def launch(page: gr.Blocks, options: Options) -> str:
+def launch(page: gr.Blocks, options: Options, health: Health | None = None) -> str:
     """Serve `page` in the background and return its local address; says on stdout where it can be reached.
+
+    Args:
+        page: as `page.layout` builds it.
+        options: how it is served.
+        health: what is told to who watches it; a page that is always ready if None.
 
     Raises:
         OSError: the address is taken or not this machine's.
@@ -73,7 +77,7 @@ def launch(page: gr.Blocks, options: Options) -> str:
         pwa=True,
         favicon_path=ASSETS / "icon.png",
         footer_links=["api", "settings"],
-        app_kwargs={"middleware": [_guard(options)]},
+        app_kwargs={"middleware": [_probes(health), _guard(options)]},
         theme=theme(),
         css=style(),
         head=head(),
@@ -87,6 +91,17 @@ def launch(page: gr.Blocks, options: Options) -> str:
     elif options.share:
         print("A public link could not be had (no network, or the service is down): the page goes on locally.")
     return str(local_url)
+
+
+def _probes(health: Health | None) -> Middleware:
+    from starlette.middleware import Middleware
+
+    from page.health import Health, Probes
+
+    if health is None:
+        health = Health()
+        health.warm.set()
+    return Middleware(Probes, health=health)
 
 
 def _guard(options: Options) -> Middleware:
@@ -111,74 +126,6 @@ def _check_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the page is served.
-
-    Attributes:
-        host: name or address to listen on.
-        port: None means the first free one from 7860 on.
-        share: ask Gradio for a public link.
-        auth: user and password that the page asks for; None lets everybody in.
-        model: the folder of a bundle, USER/NAME or USER/NAME@COMMIT on the Hub; None is the copy that ships.
-        rate: how many requests that start work one visitor may send in a minute; None is as many as they like.
-    """
-
-    host: str = "127.0.0.1"
-    port: int | None = None
-    share: bool = False
-    auth: tuple[str, str] | None = None
-    model: str | None = None
-    rate: int | None = None
-
-
-def parse(argv: Sequence[str] | None = None) -> Options:
-    """Options from the command line, and from the environment where the command line is silent.
-
-    Wrong usage ends the program with a line on stderr and exit code 2, as argparse does.
-    """
-    environment = os.environ
-    parser = argparse.ArgumentParser(prog="app.py", description="Serve the speech-emotion page.")
-    parser.add_argument("--share", action="store_true", help="also ask for a public link (also: GRADIO_SHARE=true)")
-    parser.add_argument("--auth", metavar="USER:PASSWORD", type=_auth, help="let in only who knows these")
-    parser.add_argument("--host", help="name or address to listen on (also: GRADIO_SERVER_NAME); default 127.0.0.1")
-    parser.add_argument(
-        "--port", help="port to listen on (also: GRADIO_SERVER_PORT, PORT); default: free, from 7860 on"
-    )
-    parser.add_argument(
-        "--model",
-        metavar="FOLDER|USER/NAME[@COMMIT]",
-        help=f"a model other than the one that ships: a bundle's folder, or one on the Hub (also: {hub.VARIABLE})",
-    )
-    parser.add_argument(
-        "--rate", metavar="PER_MINUTE", help=f"how often one visitor may start work (also: {RATE}); default: no limit"
-    )
-    given = parser.parse_args(argv)
-    port = given.port or environment.get("GRADIO_SERVER_PORT") or environment.get("PORT") or None
-    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        parser.error(f"the port must be a number from 1 to 65535, not {port!r}")
-    rate = given.rate or environment.get(RATE) or None
-    if rate is not None and not (rate.isascii() and rate.isdigit() and 0 < int(rate) <= 10_000):
-        parser.error(f"the rate must be a number from 1 to 10000, of requests in a minute, not {rate!r}")
-    return Options(
-        host=given.host or environment.get("GRADIO_SERVER_NAME") or Options.host,
-        port=None if port is None else int(port),
-        share=given.share or environment.get("GRADIO_SHARE", "").lower() == "true",
-        auth=given.auth,
-        model=given.model or environment.get(hub.VARIABLE) or None,
-        rate=None if rate is None else int(rate),
-    )
-
-
-def _auth(text: str) -> tuple[str, str]:
-    user, colon, password = text.partition(":")
-    if not (user and colon and password):
-        raise argparse.ArgumentTypeError(
-            "give a user and a password with a colon between them, as in --auth ann:secret"
-        )
-    return user, password
 
 
 def open_page(wanted: str | None) -> tuple[Page, Recognizer]:
@@ -234,23 +181,37 @@ def _serve(options: Options, folder: Path) -> int:
     except SerError as error:
         return _fail(str(error))
     examples_given_out = tidy.files_in(folder)  # by the page itself, before any visitor can come
+    from page.health import Health
+
+    health = Health()
     try:
-        launch(page, options)
+        launch(page, options, health)
     except OSError as error:
         where = f"{options.host}, port {options.port or 'from 7860 on'}"
         return _fail(
             f"The page can't be served at {where}: {error.strerror or error}. Choose another --port or --host."
         )
     # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
-    threading.Thread(target=recognizer.warm_up, name="warm-up", daemon=True).start()
+    threading.Thread(target=_warm_up, args=(recognizer, health), name="warm-up", daemon=True).start()
     tidy.sweep_regularly(folder, examples_given_out, lambda: page.is_running, page.forget)
     _wait_until_told()
+    health.stopping.set()
+    if options.drain_s:
+        _wait_until_told(options.drain_s)
     page.close(verbose=False)
     return 0
 
 
-def _wait_until_told() -> None:
-    """Wait for Ctrl-C or SIGTERM.
+def _warm_up(recognizer: Recognizer, health: Health) -> None:
+    try:
+        recognizer.warm_up()
+    except Exception:  # visitors meet the same, in words; the page must not be taken for starting for ever
+        log.exception("The first calls failed")
+    health.warm.set()
+
+
+def _wait_until_told(at_most_s: float | None = None) -> None:
+    """Wait for Ctrl-C or SIGTERM; no longer than so many seconds, where a number is given.
 
     Gradio's own waiting knows only Ctrl-C, and then leaves the connections of open pages to themselves; the server
     waits for these in vain, and is given up before it has deleted the recordings.
@@ -258,7 +219,7 @@ def _wait_until_told() -> None:
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
-    told.wait()
+    told.wait(at_most_s)
 
 
 def _fail(message: str) -> int:

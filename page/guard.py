@@ -116,7 +116,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = _path(scope)
+        path = path_of(scope)
         answer = _Answer(send, self._headers(path), _KEPT if path.startswith(_FILE) else None)
         refusal = self._refusal(scope, path)
         if refusal is not None:
@@ -192,7 +192,7 @@ class _Answer:
         await self._send(message)
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """The path of a request below the page's own root."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     return path[len(root) :] if root and path.startswith(f"{root}/") else path

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-import app
-from page import rate
+from page import options, rate
 from page.guard import Guard
 from page.rate import Rate
 
@@ -127,12 +126,12 @@ def test_another_site_has_no_use_of_a_page_with_a_password() -> None:
 def test_the_rate_is_asked_for_on_the_command_line_or_in_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv(app.RATE, raising=False)
-    assert app.parse([]).rate is None
-    monkeypatch.setenv(app.RATE, "30")
-    assert app.parse([]).rate == 30
-    assert app.parse(["--rate", "5"]).rate == 5
+    monkeypatch.delenv(options.RATE, raising=False)
+    assert options.parse([]).rate is None
+    monkeypatch.setenv(options.RATE, "30")
+    assert options.parse([]).rate == 30
+    assert options.parse(["--rate", "5"]).rate == 5
     for wrong in ("0", "-1", "often", "1e3", "1000000"):
         with pytest.raises(SystemExit):
-            app.parse([f"--rate={wrong}"])
+            options.parse([f"--rate={wrong}"])
         assert "the rate must be a number from 1 to 10000" in capsys.readouterr().err

@@ -71,7 +71,7 @@ def measured_on(found: Found) -> str:
 def bars(found: Found) -> str:
     """Each bar with its figure and what stands beside it."""
     rows = [_bar(bar, found) for bar in BARS]
-    return _table(("what", "ours", "beside", "measured", "asked", "met"), rows)
+    return grid(("what", "ours", "beside", "measured", "asked", "met"), rows)
 
 
 def _bar(bar: Bar, found: Found) -> Sequence[str]:
@@ -111,10 +111,10 @@ def network(one: Mapping[str, Any]) -> str:
     shipped = milliseconds(one["shipped"]["median_ms"])
     sections = (
         f"{model['name']} {model['version']}, {one['input']}; {counted}. The processor's peak is {peak}.",
-        _table(("the same network", "one window", f"{size} windows", "each of them, ms"), rows),
+        grid(("the same network", "one window", f"{size} windows", "each of them, ms"), rows),
         one["int8_elsewhere"],
         f"Beside larger ones in turn, which have random weights, the network as it ships takes {shipped}:",
-        _table(("for the same 3 s", "time", "multiply-adds", "of ours"), larger),
+        grid(("for the same 3 s", "time", "multiply-adds", "of ours"), larger),
     )
     return "\n\n".join(sections)
 
@@ -135,7 +135,7 @@ def stages(one: Mapping[str, Any]) -> str:
         (f"pictures of {strip['seconds']} s, with the strip of emotions", strip),
     ):
         rows.append((name, "", milliseconds(pictures["median_ms"]), *_beside(pictures)))
-    return f"{one['what']}.\n\n" + _table(("stage", "first in a new process", "warm", "beside", "ratio"), rows)
+    return f"{one['what']}.\n\n" + grid(("stage", "first in a new process", "warm", "beside", "ratio"), rows)
 
 
 def throughput(one: Mapping[str, Any]) -> str:
@@ -155,7 +155,7 @@ def throughput(one: Mapping[str, Any]) -> str:
             *_beside(clips),
         ),
     ]
-    return _table(("what", "time", "that is", "beside", "ratio"), rows)
+    return grid(("what", "time", "that is", "beside", "ratio"), rows)
 
 
 def pages(one: Mapping[str, Any]) -> str:
@@ -188,7 +188,7 @@ def pages(one: Mapping[str, Any]) -> str:
         f"the last {memory['last']}",
         "peak",
     )
-    return f"{one['what']}.\n\n" + _table(("what", "ours", "beside", "ratio"), rows) + "\n\n" + _table(head, held)
+    return f"{one['what']}.\n\n" + grid(("what", "ours", "beside", "ratio"), rows) + "\n\n" + grid(head, held)
 
 
 def crowd(one: Mapping[str, Any]) -> str:
@@ -208,9 +208,9 @@ def crowd(one: Mapping[str, Any]) -> str:
     clients = one["settings"][0]["clients"]
     return (
         f"{one['what']}; {one['at_once']} answers are computed at a time, and {one['waiting']} may wait.\n\n"
-        + _table(("clients at once", *head), ours)
+        + grid(("clients at once", *head), ours)
         + f"\n\n{clients} clients, with more or fewer answers computed at a time:\n\n"
-        + _table(("at a time", *head), others)
+        + grid(("at a time", *head), others)
     )
 
 
@@ -218,7 +218,8 @@ def _beside(one: Mapping[str, Any]) -> tuple[str, str]:
     return beside(one["reference"]), number(one["ratio"]) if "ratio" in one else ""
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
