@@ -234,6 +234,14 @@ def canned() -> dict[str, dict[str, Any]]:
             "pictures": {"median_ms": 25.0, "reference": {"what": "specshow", "skipped": "no matplotlib"}},
             "pictures_with_strip": {"seconds": 12} | compared(28.0, 112.0, "specshow"),
         },
+        "profile": {
+            "layers": {
+                "precision": "int8",
+                "total_ms": 4.0,
+                "by_kind_ms": {"FullyConnected, I8": 3.0, "all others": 1.0},
+            },
+            "memory": {"Python": 20_000_000, "librosa": 230_000_000, "OpenVINO": 260_000_000},
+        },
         "throughput": {
             "long": {"seconds": 600, "times_real_time": 300.0} | compared(2_000.0, 400.0),
             "clips": {"clips": 1_000, "clips_per_s": 50.0} | compared(20_000.0, 5_000.0),
@@ -295,16 +303,18 @@ def test_each_bar_stands_beside_its_figure() -> None:
 
 def test_the_page_says_what_it_was_measured_on_and_how() -> None:
     page = table.page(canned())
-    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, throughput, crowd, path" in page
+    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, profile, throughput, crowd, path" in page
     assert "With numpy 1.2." in page
     assert table.SHORT not in page
-    for part in ("pages", "network", "stages", "throughput", "crowd"):
+    for part in ("pages", "network", "stages", "profile", "throughput", "crowd"):
         assert f"\n`python -m tests.bench.{part}`\n" in page
     for row in (
         "| OpenVINO, INT8, as it ships | 3.00 ms | 96.0 ms | 3.00 |",
         "| DenseNet | 90.0 ms | 2,800 million | 30.0 times |",
         "| decoding | 20.0 ms | 2.00 ms | soundfile: 1.00 ms | 2.00 |",
         "| pictures of 12 s, with the strip of emotions |  | 28.0 ms | specshow: 112 ms | 0.25 |",
+        "| FullyConnected, I8 | 3.00 ms | 75% |",
+        "| librosa | 230 MB | 210 MB |",
         "| a recording of 600 s, with its timeline | 2.00 s | 300 times real time | that: 400 ms | 5.00 |",
         "| ours | 400 MB | 455 MB | 460 MB | +1.20 % | 480 MB |",
         "| 16 | 96 | 17.0 | 880 ms | 1.76 s | 1 |",
@@ -313,11 +323,28 @@ def test_the_page_says_what_it_was_measured_on_and_how() -> None:
         assert f"\n{row}\n" in page
 
 
+def test_a_bar_that_is_not_met_has_its_floor_beside_it() -> None:
+    found = canned()
+    (told,) = floors.reasons(found)[1:]
+    assert "librosa: 210 MB; OpenVINO: 30 MB" in told  # memory is over its bar
+    assert "multiply-adds" not in told
+    found["network"]["larger"]["densenet_torch"]["times_ours"] = 12.0
+    found["path"]["path"]["median_ms"] = 16.0
+    (told,) = floors.reasons(found)[1:]
+    assert "DenseNet has 4.67 times as many multiply-adds" in told
+    assert "the sum of its stages, of which the network is one: decoding 2.00 ms." in told
+    assert floors.reasons({}) == []
+
+
+def test_every_floor_belongs_to_a_bar() -> None:
+    assert set(floors.FLOORS) <= {bar.what for bar in bars.BARS}
+
+
 def test_parts_of_several_machines_and_short_runs_are_told_apart() -> None:
     found = canned()
     found["path"] |= {"cpu": "Another CPU", "flags": [], "short": True, "versions": {"numpy": "1.3"}}
     page = table.page(found)
-    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, throughput, crowd\n" in page
+    assert "- Some CPU, 4 cores (avx2, amx_int8): pages, network, stages, profile, throughput, crowd\n" in page
     assert "- Another CPU, 4 cores (no flags known): path\n" in page
     assert "With numpy 1.2 and 1.3." in page
     assert table.SHORT in page

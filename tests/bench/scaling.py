@@ -128,9 +128,9 @@ def visitors(machine: Machine) -> str:
     head = ("visitors an hour", "answers a second", "busiest minutes", "cores", "pages", "memory", "uploads, busiest")
     busiest = FULL * machine.answers_per_s * PAGE_CORES / machine.cores
     return (
-        f"Computed: each visitor asks about {ASKED} recordings of 4 s, the busiest minutes see {PEAK:g} times the mean, and a "
-        f"page of {PAGE_CORES} cores is given {FULL:.0%} of what it can do ({number(busiest)} answers a second).\n\n"
-        + grid(head, rows)
+        f"Computed: each visitor asks about {ASKED} recordings of 4 s, the busiest minutes see {PEAK:g} times the "
+        f"mean, and a page of {PAGE_CORES} cores is given {FULL:.0%} of what it can do ({number(busiest)} answers a "
+        "second).\n\n" + grid(head, rows)
     )
 
 
@@ -161,8 +161,8 @@ def recordings(machine: Machine) -> str:
         else "by Ray Data as by the command line, since the trial beside it was not run"
     )
     return (
-        f"Computed, from clips a second on {machine.cores} cores, {told}, as if cores were added without loss, which nothing "
-        "here has measured:\n\n" + grid(head, rows)
+        f"Computed, from clips a second on {machine.cores} cores, {told}, as if cores were added without loss, which "
+        "nothing here has measured:\n\n" + grid(head, rows)
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench.bars import BARS, Bar, beside, megabytes, milliseconds, number
 from tests.bench.command import FOLDER
+from tests.bench.floors import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.bench.bars import Found
 
-PARTS = ("pages", "network", "stages", "throughput", "crowd", "path", "page")
+PARTS = ("pages", "network", "stages", "profile", "throughput", "crowd", "path", "page")
 """Of the bench, each a module with a `measure` and a JSON of its name; in the order in which they run."""
 OUT = FOLDER.parent.parent / "docs" / "speed.md"
 INTRODUCTION = """# Speed
@@ -40,10 +41,11 @@ def stored(folder: Path) -> Found:
 def page(found: Found) -> str:
     """All of docs/speed.md."""
     sections = [INTRODUCTION, *([SHORT] if any(one.get("short") for one in found.values()) else []), measured_on(found)]
-    sections += ["## What is asked", bars(found)]
+    sections += ["## What is asked", bars(found), *reasons(found)]
     for title, part, make in (
         ("The network", "network", network),
         ("The stages of an answer", "stages", stages),
+        ("Where it goes", "profile", profile),
         ("Much at once", "throughput", throughput),
         ("The page", "pages", pages),
         ("Many visitors", "crowd", crowd),
@@ -82,6 +84,26 @@ def _bar(bar: Bar, found: Found) -> Sequence[str]:
         return (bar.what, "", reason, "not measured", bar.asked, "")
     met = "met" if bar.is_met(reading.value) else "**not met**"
     return (bar.what, reading.ours, reading.beside, f"{number(reading.value)} {bar.unit}", bar.asked, met)
+
+
+def profile(one: Mapping[str, Any]) -> str:
+    """What the network's time and the page's memory consist of."""
+    layers = one["layers"]
+    of_time = [
+        (name, f"{number(time)} ms", f"{time / layers['total_ms']:.0%}") for name, time in layers["by_kind_ms"].items()
+    ]
+    steps = list(one["memory"].items())
+    of_memory = [
+        (name, megabytes(size), megabytes(size - before) if before else "")
+        for (name, size), before in zip(steps, [0, *(size for _, size in steps)], strict=False)
+    ]
+    return (
+        f"A window of 3 s in {layers['precision'].upper()}, by the kind of layer and the type of number it computes "
+        "with (OpenVINO's own count, which slows it down a little):\n\n"
+        + grid(("kind", "time", "share"), of_time)
+        + "\n\nThe memory of a process that takes the page's steps one after the other, in the order of its start:\n\n"
+        + grid(("after", "resident", "more"), of_memory)
+    )
 
 
 def network(one: Mapping[str, Any]) -> str:
