@@ -21,6 +21,7 @@ from tests.bench import (
     bars,
     command,
     densenet,
+    floors,
     machine,
     material,
     memory,
