@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, get_args
 
-from ser_core import hub, journal
+from ser_core import backends, hub, journal
 from ser_core.errors import SerError
 from ser_core.files import MOST_JOBS, cores, find_all, in_order, judge_all, judge_one
 from ser_core.prediction import Precision
@@ -63,9 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs",
         type=_jobs,
-        default=min(cores(), MOST_JOBS),
+        default=min(cores() + 1, MOST_JOBS),
         metavar="N",
-        help="files that are judged at once (default: one for each core, %(default)s here); the answers and "
+        help="files judged at once (default: one more than there are cores, %(default)s here); the answers and "
         "their order are the same for any N",
     )
     parser.add_argument(
@@ -135,7 +135,9 @@ def _is_source(out: Path, files: Iterable[File]) -> bool:
     return out.exists() and any(out.samefile(path) for path in paths)
 
 
-def _load(options: argparse.Namespace) -> Recognizer:
+def _load(options: argparse.Namespace, files: Sequence[File]) -> Recognizer:
+    if options.jobs > 1 and len(files) > 1:
+        backends.prefer_throughput()
     return load(options.model or os.environ.get(hub.VARIABLE) or None, precision=options.precision)
 
 
@@ -148,7 +150,7 @@ def _progress(options: argparse.Namespace, total: int, done: int = 0) -> Progres
 def _stream(options: argparse.Namespace, files: Sequence[File]) -> int:
     """Judge all and write each answer when it comes; how many failed."""
     with _opened(options.out) as out:
-        records = judge_all(files, _load(options), options.jobs)
+        records = judge_all(files, _load(options, files), options.jobs)
         with contextlib.closing(records), _progress(options, len(files)) as progress:
             WRITERS[options.format](progress.watch(records), out)
         out.flush()
@@ -159,7 +161,7 @@ def _resume(options: argparse.Namespace, files: Sequence[File]) -> int:
     """Judge what no stopped run has judged, note each answer in the journal, write all at the end; how many failed."""
     place = options.out.resolve()
     with journal.opened(place) as written:
-        recognizer = _load(options)
+        recognizer = _load(options, files)
         written.begin(recognizer.info, fresh=options.fresh)
         left = [file for file in files if not (isinstance(file, str) and written.has(file))]
         done = len(files) - len(left)

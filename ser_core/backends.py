@@ -26,6 +26,22 @@ _AT_ONCE = (8, 2, 1)
 meet few sizes; and a large one is quicker, a window for a window."""
 
 
+_hint = "LATENCY"
+
+
+def prefer_throughput() -> None:
+    """Let each call use one core, not all of them, in networks that are loaded from now on in this process.
+
+    An answer then takes longer, and more come in the same time: right for many files, wrong for somebody who waits.
+    NumPy's matrix products keep to one thread, too: those of several calls would wait on each other.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="blas")
+    global _hint  # noqa: PLW0603  the voice detector is loaded once for all, by nobody who could be given it
+    _hint = "THROUGHPUT"
+
+
 @dataclass(frozen=True)
 class Output:
     """What the network says of a batch of B windows with T frames each.
@@ -69,7 +85,8 @@ class Requests:
             model = ov.Core().read_model(path)
             check(model)
             # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
-            compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": _hint}
+            compiled = ov.Core().compile_model(model, "CPU", options)
         # Text of the file that is no text ends in a UnicodeError.
         except (RuntimeError, UnicodeError) as error:
             reason = str(error).strip().splitlines()[-1]

@@ -46,6 +46,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return train_data.pipeline(tmp_path_factory.mktemp("pipeline"))
 
 
+@pytest.fixture(autouse=True)
+def for_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are compiled as for somebody who waits, also after a test of many files."""
+    from ser_core import backends
+
+    monkeypatch.setattr(backends, "_hint", "LATENCY")
+
+
 @pytest.fixture
 def no_model_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model in the environment, whatever that of who runs the tests says."""
@@ -86,10 +94,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fake_page() -> Iterator[Any]:
     """The page, served, with a recogniser that says "angry" to everything."""
     import app
-    from page import layout
+    from page import layout, options
     from tests import fakes
 
     built = layout.build(fakes.FAKE)
-    app.launch(built, app.Options(port=fakes.free_port()))
+    app.launch(built, options.Options(port=fakes.free_port()))
     yield built
     built.close()

@@ -22,7 +22,7 @@ from PIL import Image
 
 import app
 import ser_core
-from page import files, judging, layout
+from page import files, judging, layout, options
 from ser_core import plots, timeline
 from tests import bundles, sounds
 from tests.fakes import BROKEN, FAKE, PROBABILITIES, free_port
@@ -162,7 +162,7 @@ def test_an_unforeseen_failure_is_logged_and_told_in_general_words(
     clip: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     built = layout.build(BROKEN)
-    app.launch(built, app.Options(port=free_port()))
+    app.launch(built, options.Options(port=free_port()))
     try:
         with pytest.raises(AppError) as refused:
             Client(built.local_url, verbose=False).predict(handle_file(clip), api_name="/predict")

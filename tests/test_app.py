@@ -20,7 +20,7 @@ from gradio_client import Client, handle_file
 
 import app
 import ser_core
-from page import analyse, layout, tidy
+from page import analyse, layout, options, tidy
 from ser_core import hub
 from ser_core.errors import BundleError
 from ser_core.hub import Located
@@ -83,7 +83,7 @@ def test_a_forged_path_is_refused_even_where_it_is_a_sound(fake_page: Any, clip:
 
 def test_password_is_asked_for(clip: Path) -> None:
     built = layout.build(FAKE)
-    app.launch(built, app.Options(port=free_port(), auth=("ann", "se:cret")))
+    app.launch(built, options.Options(port=free_port(), auth=("ann", "se:cret")))
     try:
         assert httpx.get(f"{built.local_url}config").status_code == 401
         with pytest.raises(ValueError, match="Could not login"):
@@ -103,7 +103,7 @@ def test_without_a_share_link_a_line_says_so_and_the_page_goes_on(
 
     monkeypatch.setattr(networking, "setup_tunnel", no_link)
     built = layout.build(FAKE)
-    url = app.launch(built, app.Options(port=free_port(), share=True))
+    url = app.launch(built, options.Options(port=free_port(), share=True))
     try:
         assert httpx.get(f"{url}config").status_code == 200
     finally:
@@ -185,10 +185,10 @@ def test_a_folder_that_is_of_no_use_is_not_replaced(monkeypatch: pytest.MonkeyPa
 
 def test_the_model_is_asked_for_on_the_command_line_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SER_MODEL_REPO", raising=False)
-    assert app.parse([]).model is None
+    assert options.parse([]).model is None
     monkeypatch.setenv("SER_MODEL_REPO", "ann/voice@v1")
-    assert app.parse([]).model == "ann/voice@v1"
-    assert app.parse(["--model", "bob/voice"]).model == "bob/voice"
+    assert options.parse([]).model == "ann/voice@v1"
+    assert options.parse(["--model", "bob/voice"]).model == "bob/voice"
 
 
 def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_recordings_are_deleted_when_the_page_is_told_to_end(
 @pytest.mark.parametrize("name", ["GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "PORT", "GRADIO_SHARE", "SER_MODEL_REPO"])
 def test_defaults_are_local_and_private(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "")
-    assert app.parse([]) == app.Options("127.0.0.1", None, False, None, None)
+    assert options.parse([]) == options.Options("127.0.0.1", None, False, None, None)
 
 
 def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,14 +244,14 @@ def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.Monkey
         "GRADIO_SHARE": "True",
     }.items():
         monkeypatch.setenv(name, value)
-    assert app.parse([]) == app.Options("0.0.0.0", 8001, True)
-    assert app.parse(["--host", "localhost", "--port", "8003"]) == app.Options("localhost", 8003, True)
+    assert options.parse([]) == options.Options("0.0.0.0", 8001, True)
+    assert options.parse(["--host", "localhost", "--port", "8003"]) == options.Options("localhost", 8003, True)
     monkeypatch.delenv("GRADIO_SERVER_PORT")
-    assert app.parse([]).port == 8002
+    assert options.parse([]).port == 8002
 
 
 def test_a_password_may_hold_colons() -> None:
-    assert app.parse(["--auth", "ann:a:b"]).auth == ("ann", "a:b")
+    assert options.parse(["--auth", "ann:a:b"]).auth == ("ann", "a:b")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_password_may_hold_colons() -> None:
 )
 def test_wrong_usage_is_told_with_exit_code_2(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        app.parse(argv)
+        options.parse(argv)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
 
@@ -306,6 +306,6 @@ def test_examples_are_small_synthetic_and_all_on_the_page() -> None:
 def test_the_page_leaves_no_server_thread_behind() -> None:
     before = threading.active_count()
     built = layout.build(FAKE)
-    app.launch(built, app.Options(port=free_port()))
+    app.launch(built, options.Options(port=free_port()))
     built.close()
     assert threading.active_count() <= before + 2  # the client library keeps its pool

@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 import openvino as ov
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import ser_core
-from ser_core import bundle, features, recognizer
+from ser_core import backends, bundle, features, recognizer
 from ser_core.backends import OpenVinoBackend, Requests
 from ser_core.bundle import MODEL_FILES
 from ser_core.config import CONTRACT, FeatureConfig
@@ -372,3 +373,21 @@ def test_the_shipped_network_keeps_the_contract() -> None:
         assert output.attention.shape == (3, 192 // CONTRACT.attention_stride)
         assert output.attention.min() >= 0.0
         np.testing.assert_allclose(output.attention.sum(axis=1), 1.0, atol=1e-4)
+
+
+# For many at once.
+
+
+def test_what_is_loaded_for_many_files_gives_the_same_answers(
+    shipped: recognizer.Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = spectrograms(6)
+    expected = recognizer.infer(shipped.backend, made)
+    monkeypatch.setattr("ser_core.backends._hint", "LATENCY")  # put back when the test is over
+    with threadpool_limits():  # likewise
+        backends.prefer_throughput()
+        assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
+        found = recognizer.infer(ser_core.load().backend, made)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one.logits, other.logits, atol=1e-5)
+        np.testing.assert_allclose(one.attention, other.attention, atol=1e-5)

@@ -30,7 +30,7 @@ class Watched:
         self.health = Health(lambda: self.available)
         self.page: Any = layout.build(fakes.FAKE)
         self.url = app.launch(
-            self.page, app.Options(port=fakes.free_port(), auth=("ann", "secret"), rate=1), self.health
+            self.page, options.Options(port=fakes.free_port(), auth=("ann", "secret"), rate=1), self.health
         )
 
     def asked(self, path: str) -> tuple[int, str]:

@@ -130,7 +130,8 @@ def test_sweeping_goes_on_until_the_page_ends(base: Path, monkeypatch: pytest.Mo
 
 
 def test_what_is_held_in_memory_is_let_go_of_at_each_tick(base: Path) -> None:
-    enough, forgotten = threading.Event(), []
+    enough = threading.Event()
+    forgotten: list[int] = []
 
     def forget() -> None:
         forgotten.append(len(forgotten))

@@ -8,9 +8,13 @@ Beside each, in turn, what reading and resampling the same sound by `librosa.loa
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# As the page has it; the command line sees to it by itself.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import ser_core
 from ser_core import timeline
