@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Full scale of 32-bit integers kept as floats. Beyond it, float32 runs over where the spectrogram sums squares.
 _LARGEST_SAMPLE = 2.0**31
+_MOST_HERTZ = 10**9
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def check_header(source: Source, name: str, limits: Limits) -> None:
     """Raise UnsupportedAudio or AudioTooLong for what a source says of itself before its blocks are asked for."""
     if not limits.min_rate <= source.sample_rate <= limits.max_rate:
         raise UnsupportedAudio(
-            f"{name} has a sample rate of {source.sample_rate:,} Hz; {limits.min_rate:,} to {limits.max_rate:,} Hz are "
-            "accepted. Record or export it at 16,000, 44,100 or 48,000 Hz."
+            f"{name} has a sample rate of {_hertz(source.sample_rate)} Hz; {limits.min_rate:,} to "
+            f"{limits.max_rate:,} Hz are accepted. Record or export it at 16,000, 44,100 or 48,000 Hz."
         )
     if not 1 <= source.channels <= limits.max_channels:
         raise UnsupportedAudio(
@@ -94,6 +95,13 @@ def check_header(source: Source, name: str, limits: Limits) -> None:
         )
     if source.declared_s is not None:
         _check_values(source.declared_s * source.sample_rate * source.channels, name, limits)
+
+
+def _hertz(rate: int) -> str:
+    """A rate for a message, which the three hundred digits of a large float would fill."""
+    if abs(rate) <= _MOST_HERTZ:
+        return f"{rate:,}"
+    return f"less than -{_MOST_HERTZ:,}" if rate < 0 else f"more than {_MOST_HERTZ:,}"
 
 
 def _check_values(values: float, name: str, limits: Limits) -> None:

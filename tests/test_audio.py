@@ -187,6 +187,8 @@ def test_one_sample_is_a_sound(rate: int) -> None:
         (np.zeros(100, np.float32), float("nan"), UnsupportedAudio, "nan is no sample rate"),
         (np.zeros(100, np.float32), 0, UnsupportedAudio, "sample rate of 0 Hz"),
         (np.zeros(100, np.float32), -16_000, UnsupportedAudio, "sample rate of -16,000 Hz"),
+        (np.zeros(100, np.float32), 1e300, UnsupportedAudio, "rate of more than 1,000,000,000 Hz; 8,000"),
+        (np.zeros(100, np.float32), -1e300, UnsupportedAudio, "rate of less than -1,000,000,000 Hz; 8,000"),
         (np.zeros(100, np.float32), 7_999, UnsupportedAudio, "7,999 Hz; 8,000 to 192,000 Hz"),
         (np.array([0.0, np.nan]), RATE, UnsupportedAudio, "not numbers"),
         (np.array([[0.0, np.inf], [0.0, -np.inf]]), RATE, UnsupportedAudio, "not numbers"),
