@@ -1,7 +1,7 @@
 """The door: asks for a model, builds the page on it, serves it. What a visitor meets is in `page`.
 
 python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--rate PER_MINUTE]
-              [--model FOLDER or USER/NAME@COMMIT]
+              [--model FOLDER or USER/NAME@COMMIT] [--backend grpc://HOST:PORT/MODEL] [--backend-fallback local]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Read while gradio is imported, which takes seconds: only once it is clear that there is a page to build.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -27,9 +27,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import ser_core
 from page import tidy
-from ser_core import bundle, examples, hub
+from ser_core import bundle, examples, hub, remote
 from ser_core.config import Limits
-from ser_core.errors import SerError
+from ser_core.errors import BackendError, SerError
 
 RATE = "SER_RATE"
 """The environment variable of --rate."""
@@ -123,6 +123,8 @@ class Options:
         auth: user and password that the page asks for; None lets everybody in.
         model: the folder of a bundle, USER/NAME or USER/NAME@COMMIT on the Hub; None is the copy that ships.
         rate: how many requests that start work one visitor may send in a minute; None is as many as they like.
+        backend: addresses of the model servers that run the network, with commas between them; None runs it here.
+        fallback: have it run here, too, while no model server answers.
     """
 
     host: str = "127.0.0.1"
@@ -131,6 +133,8 @@ class Options:
     auth: tuple[str, str] | None = None
     model: str | None = None
     rate: int | None = None
+    backend: str | None = None
+    fallback: bool = False
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -154,6 +158,17 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--rate", metavar="PER_MINUTE", help=f"how often one visitor may start work (also: {RATE}); default: no limit"
     )
+    parser.add_argument(
+        "--backend",
+        metavar="URL[,URL]",
+        help="have the network run by model servers that speak KServe v2, grpc://HOST:PORT/MODEL or http://... (also: "
+        f"{remote.VARIABLE}); default: in this process",
+    )
+    parser.add_argument(
+        "--backend-fallback",
+        choices=[remote.LOCAL],
+        help=f"have it run in this process while no model server answers (also: {remote.FALLBACK})",
+    )
     given = parser.parse_args(argv)
     port = given.port or environment.get("GRADIO_SERVER_PORT") or environment.get("PORT") or None
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -161,6 +176,13 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     rate = given.rate or environment.get(RATE) or None
     if rate is not None and not (rate.isascii() and rate.isdigit() and 0 < int(rate) <= 10_000):
         parser.error(f"the rate must be a number from 1 to 10000, of requests in a minute, not {rate!r}")
+    try:
+        servers = remote.asked_for(
+            given.backend or environment.get(remote.VARIABLE),
+            given.backend_fallback or environment.get(remote.FALLBACK),
+        )
+    except BackendError as error:
+        parser.error(str(error))
     return Options(
         host=given.host or environment.get("GRADIO_SERVER_NAME") or Options.host,
         port=None if port is None else int(port),
@@ -168,6 +190,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         auth=given.auth,
         model=given.model or environment.get(hub.VARIABLE) or None,
         rate=None if rate is None else int(rate),
+        **servers,
     )
 
 
@@ -180,11 +203,17 @@ def _auth(text: str) -> tuple[str, str]:
     return user, password
 
 
-def open_page(wanted: str | None) -> tuple[gr.Blocks, Recognizer]:
+def open_page(wanted: str | None, **servers: Any) -> tuple[gr.Blocks, Recognizer]:
     """The page on the model that was asked for, or on the next best where the Hub doesn't give one that can be used.
 
+    Args:
+        wanted: see `Options.model`.
+        servers: `backend` and `fallback`, see `ser_core.load`; none where the network runs here.
+
     Raises:
-        BundleError: a folder was asked for, and holds no model that can be used; or the copy that ships is damaged.
+        BundleError: a folder was asked for, and holds no model that can be used, or none that the model servers run;
+            or the copy that ships is damaged.
+        BackendError: what asks model servers isn't installed.
     """
     search = hub.Search(wanted)
     if search.done() and (named := search.result()).commit is None:
@@ -199,11 +228,13 @@ def open_page(wanted: str | None) -> tuple[gr.Blocks, Recognizer]:
     found = search.result()
     while True:
         try:
-            recognizer = ser_core.load(found)
+            recognizer = ser_core.load(found, **servers)
             # `load` has just held all files of the bundle to its manifest.
             opened = bundle.outline(found.folder)
             load = functools.partial(_load, found)
             return layout.build(recognizer, clips=examples.of(opened), opened=opened, load=load), recognizer
+        except BackendError:
+            raise
         except Exception as error:
             # A folder was chosen by who runs the page; what comes from the Hub may hold anything, and stops no start.
             if found.commit is None:
@@ -229,7 +260,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(options: Options, folder: Path) -> int:
     try:
-        page, recognizer = open_page(options.model)
+        servers = {"backend": options.backend, "fallback": options.fallback} if options.backend else {}
+        page, recognizer = open_page(options.model, **servers)
     except SerError as error:
         return _fail(str(error))
     examples_given_out = tidy.files_in(folder)  # by the page itself, before any visitor can come
