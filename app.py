@@ -1,7 +1,7 @@
 """The door: asks for a model, builds the page on it, serves it. What a visitor meets is in `page`.
 
-python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--rate PER_MINUTE]
-              [--drain SECONDS] [--model FOLDER or USER/NAME@COMMIT]
+python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--rate PER_MINUTE] [--drain SECONDS]
+              [--model FOLDER or USER/NAME@COMMIT] [--backend grpc://HOST:PORT/MODEL] [--backend-fallback local]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Read while gradio is imported, which takes seconds: only once it is clear that there is a page to build.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -28,7 +28,7 @@ from page import tidy
 from page.options import Options, parse
 from ser_core import bundle, examples, hub
 from ser_core.config import Limits
-from ser_core.errors import SerError
+from ser_core.errors import BackendError, SerError
 
 log = logging.getLogger("ser.app")
 
@@ -128,11 +128,17 @@ def _check_free(host: str, port: int) -> None:
             probe.bind(address)
 
 
-def open_page(wanted: str | None) -> tuple[Page, Recognizer]:
+def open_page(wanted: str | None, **servers: Any) -> tuple[Page, Recognizer]:
     """The page on the model that was asked for, or on the next best where the Hub doesn't give one that can be used.
 
+    Args:
+        wanted: see `Options.model`.
+        servers: `backend` and `fallback`, see `ser_core.load`; none where the network runs here.
+
     Raises:
-        BundleError: a folder was asked for, and holds no model that can be used; or the copy that ships is damaged.
+        BundleError: a folder was asked for, and holds no model that can be used, or none that the model servers run;
+            or the copy that ships is damaged.
+        BackendError: what asks model servers isn't installed.
     """
     search = hub.Search(wanted)
     if search.done() and (named := search.result()).commit is None:
@@ -147,11 +153,13 @@ def open_page(wanted: str | None) -> tuple[Page, Recognizer]:
     found = search.result()
     while True:
         try:
-            recognizer = ser_core.load(found)
+            recognizer = ser_core.load(found, **servers)
             # `load` has just held all files of the bundle to its manifest.
             opened = bundle.outline(found.folder)
             load = functools.partial(_load, found)
             return layout.build(recognizer, clips=examples.of(opened), opened=opened, load=load), recognizer
+        except BackendError:
+            raise
         except Exception as error:
             # A folder was chosen by who runs the page; what comes from the Hub may hold anything, and stops no start.
             if found.commit is None:
@@ -177,13 +185,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(options: Options, folder: Path) -> int:
     try:
-        page, recognizer = open_page(options.model)
+        servers = {"backend": options.backend, "fallback": options.fallback} if options.backend else {}
+        page, recognizer = open_page(options.model, **servers)
     except SerError as error:
         return _fail(str(error))
     examples_given_out = tidy.files_in(folder)  # by the page itself, before any visitor can come
     from page.health import Health
 
-    health = Health()
+    health = Health(recognizer.is_available)
     try:
         launch(page, options, health)
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from page import measured, words
+from page import measured, tier, words
 from page.measured import Section
 from page.plain import harmless, plain
 from ser_core.attribution import CHANGES, RAVDESS, SHARE_ALIKE, WHISPER, is_pretrained, trained_on
@@ -36,13 +36,22 @@ PRIVACY = """Recordings are not kept: each is deleted from the server within min
 voice is personal: ask its owner before you let this page, or any other, hear someone else's."""
 
 
-def content(info: ModelInfo, metrics: Mapping[str, Any], opened: Bundle | None = None) -> list[Section]:
+def content(
+    info: ModelInfo,
+    metrics: Mapping[str, Any],
+    opened: Bundle | None = None,
+    *,
+    runs: str = "run by OpenVINO",
+    elsewhere: bool = False,
+) -> list[Section]:
     """All that is told, in order.
 
     Args:
         info: which model answers.
         metrics: what was measured of it; {} where nothing was.
         opened: its bundle, of which the manifest is enough; without it licence and training remain unsaid.
+        runs: what runs it, see `tier.runs`.
+        elsewhere: whether that is another machine.
 
     Returns:
         Sections in Markdown in which nothing that came with the model is more than text.
@@ -50,11 +59,11 @@ def content(info: ModelInfo, metrics: Mapping[str, Any], opened: Bundle | None =
     figures = harmless(dict(metrics))
     training = harmless(opened.training) if opened and isinstance(opened.training, dict) else {}
     return [
-        _model(info, figures, opened, training),
+        _model(info, figures, opened, training, runs),
         *measured.sections(figures),
         Section("What it can't do", _limits(training)),
         Section("What it must not be used for", MISUSE),
-        Section("Your recordings", PRIVACY),
+        Section("Your recordings", f"{PRIVACY} {tier.ELSEWHERE}" if elsewhere else PRIVACY),
         _licences(opened, training),
     ]
 
@@ -66,7 +75,14 @@ def build(recognizer: Recognizer, opened: Bundle | None = None) -> None:
         recognizer: the model that answers.
         opened: its bundle, of which the manifest is enough.
     """
-    for section in content(recognizer.info, recognizer.metrics, opened):
+    told = content(
+        recognizer.info,
+        recognizer.metrics,
+        opened,
+        runs=tier.runs(recognizer),
+        elsewhere=recognizer.tier is not None,
+    )
+    for section in told:
         _text(f"## {section.title}\n\n{section.words}")
         for fold in section.folds:
             with gr.Accordion(fold.label, open=False):
@@ -108,10 +124,12 @@ def _unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _model(info: ModelInfo, figures: Mapping[str, Any], opened: Bundle | None, training: Mapping[str, Any]) -> Section:
+def _model(
+    info: ModelInfo, figures: Mapping[str, Any], opened: Bundle | None, training: Mapping[str, Any], runs: str
+) -> Section:
     lines = [
         f"- **{plain(info.name)} {plain(info.version)}**: {plain(info.source)}",
-        f"- Precision: {info.precision.upper()} ({_PRECISIONS[info.precision]}), run by OpenVINO",
+        f"- Precision: {info.precision.upper()} ({_PRECISIONS[info.precision]}), {runs}",
         f"- {_revision(info, opened)}",
         f"- Size: {_size(training)}",
         f"- Learned from: {_corpora(training)}",

@@ -47,7 +47,9 @@ class Networks:
         self, recognizer: Recognizer, load: Callable[[Precision], Recognizer], opened: Bundle | None = None
     ) -> None:
         self.recognizer, self.opened = recognizer, opened
-        self._loaded: dict[Precision, Recognizer] = {recognizer.info.precision: recognizer}
+        # Model servers have one precision: where they answer for the page, all that is compared is loaded here.
+        own = {recognizer.info.precision: recognizer}
+        self._loaded: dict[Precision, Recognizer] = own if recognizer.tier is None else {}
         self._load = load
         self._lock = threading.Lock()
 

@@ -18,6 +18,7 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from page.room import DISK, FULL
+from page.tier import ENDPOINT
 from ser_core.config import Limits
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ _OPEN = [
 ]
 OPEN = re.compile("|".join(_OPEN))
 """Paths that are answered."""
-STARTS = re.compile(f"/login/?|{_API}/(queue/join|(run|api)/.+|call/.+|mcp(/.*)?)")
-"""Those of them to which a POST starts work, or tries a password."""
+STARTS = re.compile(f"/login/?|{_API}/(queue/join|(run|api)/(?!{ENDPOINT}$).+|call/.+|mcp(/.*)?)")
+"""Those of them to which a POST starts work, or tries a password. A look at the model servers is no work: open pages
+take it by themselves, and many may be behind one address."""
 EVENTS = re.compile(f"{_API}/(queue/data|call/(v2/)?[^/]+/[^/]*)")
 """Those at which answers are fetched, as they come."""
 

@@ -13,7 +13,7 @@ from gradio.utils import get_upload_folder
 
 from page.tidy import DELETE_AFTER_S, needed
 from ser_core import plots, timeline
-from ser_core.errors import AudioTooLong, NoAudio, SerError, UnreadableAudio, UnsupportedAudio
+from ser_core.errors import AudioTooLong, ModelUnavailable, NoAudio, SerError, UnreadableAudio, UnsupportedAudio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ TITLES: dict[type[SerError], str] = {
     UnreadableAudio: "This can't be read",
     UnsupportedAudio: "This kind of sound isn't supported",
     AudioTooLong: "Too long",
+    ModelUnavailable: "Not just now",
 }
 OUR_FAULT = "Something went wrong on the server, not with your recording. Try again in a moment."
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from page import about, analyse, api, compare, files, live
+from page import about, analyse, api, compare, files, live, tier
 from page.blocks import Page
 from page.look import ASSETS
 from page.tidy import DELETE_AFTER_S, DELETE_EVERY_S
@@ -47,6 +47,8 @@ def build(
             elem_id="heading",
         )
         gr.Markdown((ASSETS / "notice.md").read_text(encoding="utf-8"), elem_id="notice")
+        if recognizer.tier is not None:
+            tier.build(page, recognizer.tier)
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("One recording", id="one"):
                 room = analyse.build(recognizer, clips, model)

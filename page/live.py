@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from page import look, words
-from page.judging import stored, told
+from page.judging import TITLES, stored, told
 from ser_core import audio, plots, timeline
-from ser_core.errors import NoAudio
+from ser_core.errors import ModelUnavailable, NoAudio
 from ser_core.stream import MAX_S, Stream
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Sessions:
         return session is not None and session.stream.done
 
     def leave(self, visitor: str) -> Session | None:
-        """Forget a visitor's sound; gives what there was, with its last windows judged."""
+        """Forget a visitor's sound; gives what there was, with its last windows judged if they can be."""
         with self._lock:
             session = self._live.pop(visitor, None)
             now = self._clock()
@@ -172,7 +173,7 @@ class Sessions:
             self._forget_who_left(now)
             self._left[visitor] = now
         if session is not None:
-            with session.lock:
+            with session.lock, contextlib.suppress(ModelUnavailable):
                 session.stream.finish()
         return session
 
@@ -216,6 +217,8 @@ def build(recognizer: Recognizer, tab: gr.Tab) -> Sessions:
                 session = sessions.push(visitor(request), path)
             except NoAudio:  # the last piece may hold nothing
                 return unchanged
+            except ModelUnavailable as error:  # it goes on: what is heard now is judged when that is back
+                return [words.refusal(TITLES[type(error)], str(error)), *unchanged[1:]]
             if session is None:
                 return [words.hint(BUSY), "", None, None, False] if len(sessions) >= MOST else unchanged
             return view(session, recognizer) if session.is_due() else unchanged

@@ -7,7 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ser_core import hub
+from ser_core import hub, remote
+from ser_core.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,8 @@ class Options:
         model: the folder of a bundle, USER/NAME or USER/NAME@COMMIT on the Hub; None is the copy that ships.
         rate: how many requests that start work one visitor may send in a minute; None is as many as they like.
         drain_s: seconds to go on serving once the page is told to end, while it tells /health/ready that it does.
+        backend: addresses of the model servers that run the network, with commas between them; None runs it here.
+        fallback: have it run here, too, while no model server answers.
     """
 
     host: str = "127.0.0.1"
@@ -39,6 +42,8 @@ class Options:
     model: str | None = None
     rate: int | None = None
     drain_s: int = 0
+    backend: str | None = None
+    fallback: bool = False
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
@@ -67,6 +72,17 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         metavar="SECONDS",
         help=f"go on serving for so long after SIGTERM, for a load balancer to see it (also: {DRAIN}); default 0",
     )
+    parser.add_argument(
+        "--backend",
+        metavar="URL[,URL]",
+        help="have the network run by model servers that speak KServe v2, grpc://HOST:PORT/MODEL or http://... (also: "
+        f"{remote.VARIABLE}); default: in this process",
+    )
+    parser.add_argument(
+        "--backend-fallback",
+        choices=[remote.LOCAL],
+        help=f"have it run in this process while no model server answers (also: {remote.FALLBACK})",
+    )
     given = parser.parse_args(argv)
     port = given.port or environment.get("GRADIO_SERVER_PORT") or environment.get("PORT") or None
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -77,6 +93,13 @@ def parse(argv: Sequence[str] | None = None) -> Options:
     drain = given.drain or environment.get(DRAIN) or "0"
     if not (drain.isascii() and drain.isdigit() and int(drain) <= 3_600):
         parser.error(f"the time to go on serving must be a number from 0 to 3600, of seconds, not {drain!r}")
+    try:
+        servers = remote.asked_for(
+            given.backend or environment.get(remote.VARIABLE),
+            given.backend_fallback or environment.get(remote.FALLBACK),
+        )
+    except BackendError as error:
+        parser.error(str(error))
     return Options(
         host=given.host or environment.get("GRADIO_SERVER_NAME") or Options.host,
         port=None if port is None else int(port),
@@ -85,6 +108,7 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         model=given.model or environment.get(hub.VARIABLE) or None,
         rate=None if rate is None else int(rate),
         drain_s=int(drain),
+        **servers,
     )
 
 

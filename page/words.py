@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING
 
 from page.plain import figure, plain
+from page.tier import runs
 from ser_core.emotions import COLOURS
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def model_line(recognizer: Recognizer) -> str:
     """Which weights are running and, where it was measured, how often they are right; Markdown."""
     info = recognizer.info
     line = (
-        f"{plain(info.name)} v{plain(info.version)}, {plain(info.source)}. {info.precision.upper()}, run by OpenVINO."
+        f"{plain(info.name)} v{plain(info.version)}, {plain(info.source)}. {info.precision.upper()}, "
+        f"{runs(recognizer)}."
     )
     accuracy = figure(recognizer.metrics, "actor_independent", "speech", "accuracy")
     if accuracy is not None:

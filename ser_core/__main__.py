@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, get_args
 
-from ser_core import backends, hub, journal
-from ser_core.errors import SerError
+from ser_core import backends, hub, journal, remote
+from ser_core.errors import ModelUnavailable, SerError
 from ser_core.files import MOST_JOBS, cores, find_all, in_order, judge_all, judge_one
 from ser_core.prediction import Precision
 from ser_core.progress import Progress
@@ -138,7 +138,13 @@ def _is_source(out: Path, files: Iterable[File]) -> bool:
 def _load(options: argparse.Namespace, files: Sequence[File]) -> Recognizer:
     if options.jobs > 1 and len(files) > 1:
         backends.prefer_throughput()
-    return load(options.model or os.environ.get(hub.VARIABLE) or None, precision=options.precision)
+    servers = remote.asked_for(os.environ.get(remote.VARIABLE), os.environ.get(remote.FALLBACK))
+    recognizer = load(options.model or os.environ.get(hub.VARIABLE) or None, precision=options.precision, **servers)
+    # Told once, and not of each of many files.
+    if servers and not recognizer.is_available() and recognizer.tier:
+        faults = recognizer.tier.faults()
+        raise ModelUnavailable(f"No model server can be asked ({faults}). Start one, or empty {remote.VARIABLE}.")
+    return recognizer
 
 
 def _progress(options: argparse.Namespace, total: int, done: int = 0) -> Progress:

@@ -47,5 +47,18 @@ class DamagedBundle(BundleError):
         self.path = path
 
 
+class BackendError(SerError):
+    """A place to run the network that can't be used as it was named: its address, or what this machine lacks for it."""
+
+
+class ModelUnavailable(SerError):
+    """The network runs elsewhere, and can't be asked just now: nothing is wrong with the recording."""
+
+    def __init__(
+        self, message: str = "What judges recordings can't be reached just now. Try again in a minute."
+    ) -> None:
+        super().__init__(message)
+
+
 class OutputError(SerError):
     """A place for the answers that can't be used as it is: another run's, or with something else in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from ser_core import apart, audio, bundle, hub, quality, windows
 from ser_core.config import CONTRACT, FeatureConfig, Limits
 from ser_core.emotions import LABELS
-from ser_core.errors import BundleError, UnsupportedAudio
+from ser_core.errors import BundleError, ModelUnavailable, UnsupportedAudio
 from ser_core.hub import Located
 from ser_core.prediction import ModelInfo, Precision, Prediction, State, Timings, Window
 from ser_core.sound import Sound
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ser_core.backends import Backend, Output
     from ser_core.bundle import Bundle, Calibration
     from ser_core.features import LogMel
+    from ser_core.remote import RemoteBackend
     from ser_core.stretch import Stretch
 
 log = logging.getLogger("ser.recognizer")
@@ -111,6 +113,17 @@ class Recognizer:
             f"{CONTRACT.attention} (B, T / {CONTRACT.attention_stride}))"
         )
 
+    @property
+    def tier(self) -> RemoteBackend | None:
+        """The model servers that run the network; None where it runs here."""
+        from ser_core.remote import RemoteBackend
+
+        return self.backend if isinstance(self.backend, RemoteBackend) else None
+
+    def is_available(self) -> bool:
+        """Whether recordings can be judged now; where the network runs elsewhere it may take a second to find out."""
+        return self.tier is None or self.tier.state() != "down"
+
     def read(
         self, source: str | os.PathLike[str] | npt.ArrayLike | Sound | None, sample_rate: int | None = None
     ) -> Sound:
@@ -140,6 +153,7 @@ class Recognizer:
 
         Raises:
             AudioError: what can't be read; see `ser_core.errors`.
+            ModelUnavailable: the network runs elsewhere, and can't be reached.
         """
         return self.listen(source, sample_rate)[1]
 
@@ -202,7 +216,9 @@ class Recognizer:
         credulous = Recognizer(self.backend, self.info, self.calibration, config=config, limits=self.limits)
         for seconds in (1.0, self.config.one_piece_s, self.config.one_piece_s + self.config.window_hop_s):
             time_s = np.arange(round(seconds * rate)) / rate
-            credulous.predict((0.1 * np.sin(2 * np.pi * 220.0 * time_s)).astype(np.float32), rate)
+            # All but the network is warm, too, where that runs elsewhere and isn't there yet.
+            with contextlib.suppress(ModelUnavailable):
+                credulous.predict((0.1 * np.sin(2 * np.pi * 220.0 * time_s)).astype(np.float32), rate)
 
     def _window(self, part: Stretch, output: Output | None) -> Window:
         span, empty = part.span, np.zeros(0)
@@ -239,6 +255,8 @@ def load(
     *,
     precision: Precision | None = None,
     limits: Limits | None = None,
+    backend: str | None = None,
+    fallback: bool = False,
 ) -> Recognizer:
     """Load a model and be ready to answer.
 
@@ -247,16 +265,26 @@ def load(
             the copy that comes with the project if None.
         precision: "fp32", "fp16" or "int8"; the bundle's own choice if None.
         limits: which recordings are accepted; `Limits()` if None.
+        backend: addresses of model servers that run this very model, grpc://HOST:PORT/NAME, with commas between them:
+            the network runs there, and all else here. It runs here, too, if None.
+        fallback: with `backend`, have the network run here while no server answers.
 
     Returns:
-        A recogniser that may be called from many threads.
+        A recogniser that may be called from many threads. It is given also where no server can be reached yet, see
+        `Recognizer.is_available`.
 
     Raises:
-        BundleError: there is no bundle, it is damaged, or it doesn't fit this version.
+        BundleError: there is no bundle, it is damaged, or it doesn't fit this version; or the servers run another
+            model.
+        BackendError: `backend` names no server, or `tritonclient` isn't installed.
     """
     found = model if isinstance(model, Located) else hub.locate(model)
     opened = bundle.read(found.folder)
-    backend, chosen = _backend(opened, precision)
+    network, chosen = _backend(opened, precision)
+    if backend is not None:
+        from ser_core import remote
+
+        network = remote.connected(backend, network, opened, chosen, fallback=fallback)
     info = ModelInfo(
         name=opened.name,
         version=opened.version,
@@ -265,7 +293,7 @@ def load(
         precision=chosen,
     )
     return Recognizer(
-        backend, info, opened.calibration, config=opened.features, limits=limits, metrics=opened.metrics()
+        network, info, opened.calibration, config=opened.features, limits=limits, metrics=opened.metrics()
     )
 
 

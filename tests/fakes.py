@@ -26,10 +26,14 @@ class FakeRecognizer:
     info = INFO
     config = FeatureConfig()
     limits = Limits()
+    tier = None
     metrics: dict[str, Any] = {"actor_independent": {"speech": {"accuracy": 0.734}}}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.warm = threading.Event()
+
+    def is_available(self) -> bool:
+        return True
 
     def warm_up(self) -> None:
         self.warm.set()

@@ -442,7 +442,7 @@ def test_a_matrix_of_another_size_than_its_labels_is_refused() -> None:
 
 def test_the_page_shows_all_of_it_with_long_tables_folded_away(tmp_path: Path) -> None:
     held = bundles.make(tmp_path)
-    recognizer: Any = SimpleNamespace(info=INFO, metrics=figures())
+    recognizer: Any = SimpleNamespace(info=INFO, metrics=figures(), tier=None)
     with gr.Blocks() as page, gr.Tab("About"):
         about.build(recognizer, held)
     components = [block for block in page.blocks.values() if isinstance(block, (gr.Markdown, gr.HTML))]

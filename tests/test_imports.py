@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("librosa", "openvino", "gradio", "av", "torch")
+HEAVY = ("librosa", "openvino", "gradio", "av", "torch", "tritonclient", "grpc")
 
 PROBE = """
 import importlib, json, sys
@@ -55,5 +55,5 @@ def test_no_module_of_ser_core_imports_anything_heavy() -> None:
     assert heavy_after_importing(modules_of_ser_core(), HEAVY) == {}
 
 
-def test_importing_the_app_never_imports_torch() -> None:
-    assert heavy_after_importing(["app", *modules_of_ser_core()], ("torch",)) == {}
+def test_importing_the_app_never_imports_torch_or_what_asks_model_servers() -> None:
+    assert heavy_after_importing(["app", *modules_of_ser_core()], ("torch", "tritonclient", "grpc")) == {}

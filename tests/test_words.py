@@ -65,7 +65,7 @@ def test_model_line_tells_in_plain_words_whatever_a_foreign_manifest_says() -> N
 
 
 def foreign(source: str) -> Any:
-    return SimpleNamespace(info=replace(FAKE.info, source=source), metrics={})
+    return SimpleNamespace(info=replace(FAKE.info, source=source), metrics={}, tier=None)
 
 
 def test_shares_are_told_in_order_and_in_words() -> None:

@@ -19,7 +19,7 @@ COMMANDS = {
     "trials": "gather what changes to the recipe were worth on validation speakers",
     "probe": "measure how well the corpora can be told apart by their sound",
     "report": "stored figures -> the tables in README.md",
-    "export": "networks -> ONNX and OpenVINO, checked, as a bundle",
+    "export": "networks -> ONNX and OpenVINO, checked, as a bundle; or with --model-server a bundle -> a model server",
     "publish": "a bundle with its card -> a model on the Hugging Face Hub",
     "publish-space": "the page -> a Space on the Hugging Face Hub",
 }
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, description=text)
         # Only the asked command is imported: `download --help` needs no torch.
         if name in arguments[:1]:
-            module = importlib.import_module(f"train.{name.replace('-', '_')}")
+            module = importlib.import_module(f"train.{_module(name, arguments)}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
@@ -46,6 +46,13 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was complete is kept", file=sys.stderr)
         return 130
+
+
+def _module(name: str, arguments: list[str]) -> str:
+    # A bundle is handed to a model server where nothing is trained, and torch need not be there.
+    if name == "export" and any(one.split("=")[0] == "--model-server" for one in arguments):
+        return "model_server"
+    return name.replace("-", "_")
 
 
 if __name__ == "__main__":

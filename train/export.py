@@ -218,6 +218,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; replaced as a whole")
     parser.add_argument("--name", default="ser-residual", help="of the model")
     parser.add_argument("--version", default="0.1.0", help="of the model")
+    # Never parsed here, see `train.__main__`: with it the command is another one.
+    parser.add_argument("--model-server", metavar="DIR", help="instead of all this; --model-server DIR --help says how")
 
 
 def run(args: argparse.Namespace) -> int:
