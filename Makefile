@@ -105,7 +105,7 @@ $(APP_READY): requirements.txt constraints.txt
 	@$(APP_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.txt
 	@touch $@
 
-$(DEV_READY): requirements.txt requirements-train.txt requirements-dev.txt constraints.txt
+$(DEV_READY): $(wildcard requirements*.txt) constraints.txt
 	@echo "Making $(DEV_ENV) ..."
 	$(call make_env,$(DEV_ENV))
 	@echo "Installing what training and tests need into $(DEV_ENV) (about 2.5 GB; some minutes) ..."
