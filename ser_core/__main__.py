@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 OK, SOME_FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 """Exit codes; the last two are what a shell shows for a program that SIGINT or SIGPIPE ended."""
 
+PARQUET = "parquet"
+ENGINES = ("threads", "ray")
+
 
 # The command.
 
@@ -45,35 +48,43 @@ def build_parser() -> argparse.ArgumentParser:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a sound file, or a folder: then all sound files in it and below, by the usual endings, sorted by path",
+        help="a sound file, or a folder: then all sound files in it and below, by the usual endings, sorted by path; "
+        "with --engine ray also a URL, such as s3://BUCKET/FOLDER",
     )
     parser.add_argument(
         "--format",
-        choices=WRITERS,
+        choices=[*WRITERS, PARQUET],
         default="text",
         help="text: for reading (default); json: a list with one object a file; jsonl: one object a line, as they "
-        "come; csv: a flat table",
+        "come; csv: a flat table; parquet: a folder of tables, with --engine ray",
     )
     parser.add_argument(
         "--out",
-        type=Path,
-        metavar="FILE",
-        help="write there, not to standard output; a file of this name is replaced, once all is judged",
+        metavar="FILE|DIR",
+        help="write there, not to standard output; a file of this name is replaced, once all is judged; with "
+        "--engine ray a folder, or the URL of one",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="threads: this machine alone (default); ray: Ray Data, on the cluster that RAY_ADDRESS names or on this "
+        "machine (docs/cluster.md)",
     )
     parser.add_argument(
         "--jobs",
         type=_jobs,
-        default=min(cores() + 1, MOST_JOBS),
         metavar="N",
-        help="files judged at once (default: one more than there are cores, %(default)s here); the answers and "
-        "their order are the same for any N",
+        help=f"files judged at once (default: one more than there are cores, {_default_jobs()} here; with --engine ray "
+        "one fewer than the cluster has cores); the answers and their order are the same for any N",
     )
     parser.add_argument(
         "--fresh",
         action="store_true",
         help="judge all anew: forget what a stopped run left. (With --format jsonl and --out FILE, what is judged is "
         f"kept in FILE{journal.SUFFIX} until FILE is written, and the same command goes on from there; files that were "
-        "changed or failed are judged again. Other formats begin anew by themselves.)",
+        "changed or failed are judged again. So it is with --engine ray and the answers in DIR. Other formats begin "
+        "anew by themselves.)",
     )
     parser.add_argument(
         "--quiet", action="store_true", help="show no progress on a terminal; what can't be judged is told all the same"
@@ -88,6 +99,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--precision", choices=get_args(Precision), help="of the model's weights (default: the model's own choice)"
     )
     return parser
+
+
+def _default_jobs() -> int:
+    return min(cores() + 1, MOST_JOBS)
 
 
 def _jobs(text: str) -> int:
@@ -135,11 +150,15 @@ def _is_source(out: Path, files: Iterable[File]) -> bool:
     return out.exists() and any(out.samefile(path) for path in paths)
 
 
+def _model(options: argparse.Namespace) -> str | None:
+    return options.model or os.environ.get(hub.VARIABLE) or None
+
+
 def _load(options: argparse.Namespace, files: Sequence[File]) -> Recognizer:
     if options.jobs > 1 and len(files) > 1:
         backends.prefer_throughput()
     servers = remote.asked_for(os.environ.get(remote.VARIABLE), os.environ.get(remote.FALLBACK))
-    recognizer = load(options.model or os.environ.get(hub.VARIABLE) or None, precision=options.precision, **servers)
+    recognizer = load(_model(options), precision=options.precision, **servers)
     # Told once, and not of each of many files.
     if servers and not recognizer.is_available() and recognizer.tier:
         faults = recognizer.tier.faults()
@@ -199,16 +218,52 @@ def _resume(options: argparse.Namespace, files: Sequence[File]) -> int:
     return progress.failed
 
 
+def _on_threads(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Judge all on this machine; how many failed."""
+    options.jobs = options.jobs or _default_jobs()
+    options.out = None if options.out is None else Path(options.out)
+    files = find_all(options.sources)
+    if options.out is not None and _is_source(options.out, files):
+        parser.error(f"--out {printable(str(options.out))} is one of the recordings; name another file")
+    resumes = options.format == "jsonl" and options.out is not None and _replaceable(options.out)
+    return _resume(options, files) if resumes else _stream(options, files)
+
+
+def _on_ray(options: argparse.Namespace) -> int:
+    """Judge all by Ray Data; how many failed."""
+    from ser_core import corpus
+
+    corpus.require()  # before the model is loaded, which takes longer
+    info = load(_model(options), precision=options.precision).info  # as each worker will, without model servers
+    plan = corpus.Plan(
+        info=info,
+        model=corpus.for_workers(_model(options), info),
+        precision=options.precision,
+        jobs=options.jobs,
+        fresh=options.fresh,
+        quiet=options.quiet,
+    )
+    return corpus.run(options.sources, options.out, plan)
+
+
+def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """End with a usage error where options don't go together."""
+    if options.engine == "ray":
+        if options.format != PARQUET:
+            parser.error(f"--engine ray writes --format {PARQUET}, not {options.format}")
+        if options.out is None:
+            parser.error("--engine ray needs --out DIR, a folder for its tables")
+    elif options.format == PARQUET:
+        parser.error(f"--format {PARQUET} needs --engine ray")
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, judge, write; give the exit code. Wrong usage ends in SystemExit(2)."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    files = find_all(options.sources)
+    _check(options, parser)
     try:
-        if options.out is not None and _is_source(options.out, files):
-            parser.error(f"--out {printable(str(options.out))} is one of the recordings; name another file")
-        resumes = options.format == "jsonl" and options.out is not None and _replaceable(options.out)
-        failed = _resume(options, files) if resumes else _stream(options, files)
+        failed = _on_ray(options) if options.engine == "ray" else _on_threads(options, parser)
     except SerError as error:
         parser.exit(USAGE, f"{parser.prog}: error: {printable(str(error))}\n")
     except BrokenPipeError:

@@ -141,23 +141,17 @@ def _open(path: str | os.PathLike[str] | None, limits: Limits) -> tuple[str, io.
         raise NoAudio("There is no recording yet. Record something or choose a sound file.")
     try:
         source = Path(os.fsdecode(path))
-        name = _shown(source.name) or "This"
+        name = shown(source.name) or "This"
         status = source.stat()
     except FileNotFoundError:
-        raise NoAudio(f"There is no file {name}. Check its name, or record something.") from None
+        raise missing(name) from None
     except (OSError, ValueError, TypeError) as error:
         raise NoAudio("No file can be opened under this name. Give the path of a sound file.") from error
     if stat.S_ISDIR(status.st_mode):
         raise NoAudio(f"{name} is a folder. Choose a sound file in it.")
     if not stat.S_ISREG(status.st_mode):
         raise NoAudio(f"{name} is no ordinary file. Choose a sound file.")
-    if status.st_size == 0:
-        raise NoAudio(f"{name} is empty. Record or export it again.")
-    if status.st_size > limits.max_bytes:
-        raise AudioTooLong(
-            f"{name} is {status.st_size / 2**20:,.1f} MB large; at most {limits.max_bytes / 2**20:,.1f} MB are read. "
-            "Cut it, or save it in a compressed format such as FLAC or MP3."
-        )
+    check_size(name, status.st_size, limits)
     try:
         # Unbuffered: libsndfile reads the descriptor itself, so both must mean the same place in the file.
         return name, source.open("rb", buffering=0)
@@ -165,7 +159,33 @@ def _open(path: str | os.PathLike[str] | None, limits: Limits) -> tuple[str, io.
         raise UnreadableAudio(f"{name} can't be opened ({error.strerror}). Check that you may read it.") from error
 
 
-def _shown(name: str) -> str:
+def missing(name: str) -> NoAudio:
+    """What to raise where there is no file of a name."""
+    return NoAudio(f"There is no file {name}. Check its name, or record something.")
+
+
+def check_size(name: str, size: int, limits: Limits) -> None:
+    """Refuse a file by its size.
+
+    Args:
+        name: for messages.
+        size: bytes.
+        limits: what is accepted.
+
+    Raises:
+        NoAudio: it is empty.
+        AudioTooLong: it is too large.
+    """
+    if size == 0:
+        raise NoAudio(f"{name} is empty. Record or export it again.")
+    if size > limits.max_bytes:
+        raise AudioTooLong(
+            f"{name} is {size / 2**20:,.1f} MB large; at most {limits.max_bytes / 2**20:,.1f} MB are read. "
+            "Cut it, or save it in a compressed format such as FLAC or MP3."
+        )
+
+
+def shown(name: str) -> str:
     """A stranger's file name, fit to be printed: no control or unencodable characters, not too long."""
     name = "".join(c if c.isprintable() else "?" for c in name)
     return name if len(name) <= 60 else f"{name[:40]}…{name[-16:]}"

@@ -6,20 +6,23 @@ import contextlib
 import os
 import queue
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ser_core.config import CONTRACT
 from ser_core.emotions import LABELS
-from ser_core.errors import BundleError
+from ser_core.errors import BundleError, SerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import openvino as ov
+
+THREADS = "SER_THREADS"
+"""The environment variable that bounds the threads of each network; unset, they are as many as OpenVINO likes."""
 
 _AT_ONCE = (8, 2, 1)
 """Windows in one request. OpenVINO keeps about 8 MB for each size of a batch that it met with each length, so it shall
@@ -68,7 +71,7 @@ class Requests:
 
     A compiled model that is called directly shares one infer request among all callers, which then fail or, worse, get
     each other's answers. Here each call takes a request of its own from a pool as large as the machine has cores, and
-    waits where all are at work.
+    waits where all are at work. `SER_THREADS=N` in the environment bounds both: N threads, and no more than N requests.
 
     Args:
         path: an IR (.xml with its .bin beside it) or an ONNX file.
@@ -76,16 +79,21 @@ class Requests:
 
     Raises:
         BundleError: OpenVINO can't read or compile it, or `check` refused it.
+        SerError: `SER_THREADS` is no number.
     """
 
     def __init__(self, path: Path, check: Callable[[ov.Model], None] = lambda _: None) -> None:
         import openvino as ov
 
+        threads = _threads()
+        # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": _hint}
+        if threads is not None:
+            # Not pinned: each process would pin its few threads to the same first cores.
+            options |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         try:
             model = ov.Core().read_model(path)
             check(model)
-            # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
-            options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": _hint}
             compiled = ov.Core().compile_model(model, "CPU", options)
         # Text of the file that is no text ends in a UnicodeError.
         except (RuntimeError, UnicodeError) as error:
@@ -95,7 +103,8 @@ class Requests:
                 "version, or use another precision of it."
             ) from error
         self._pool: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
-        for _ in range(os.cpu_count() or 1):
+        cores = os.cpu_count() or 1
+        for _ in range(cores if threads is None else min(cores, threads)):
             self._pool.put(compiled.create_infer_request())
 
     @contextlib.contextmanager
@@ -112,6 +121,16 @@ class Requests:
             outputs = request.infer(inputs, share_outputs=True)
             # Copied while the request is still ours: its buffers are the next caller's.
             return [np.array(outputs[name]) for name in names]
+
+
+def _threads() -> int | None:
+    """What the environment asks for; None where it is silent."""
+    text = os.environ.get(THREADS)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise SerError(f"{THREADS} must be a number of threads from 1 on, not {text!r}. Change it, or unset it.")
+    return int(text)
 
 
 class OpenVinoBackend:

@@ -62,3 +62,7 @@ class ModelUnavailable(SerError):
 
 class OutputError(SerError):
     """A place for the answers that can't be used as it is: another run's, or with something else in it."""
+
+
+class EngineError(SerError):
+    """What judges many files can't be had, or gave up: a package is missing, a cluster doesn't answer, workers die."""

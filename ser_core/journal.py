@@ -104,14 +104,15 @@ class Journal:
         Raises:
             OutputError: what is there is by another model, or by another version of this program.
         """
-        made_by = {"model": _identity(model), "program": _program()}
+        now = made_by(model)
         if self.answers and not fresh:
-            self._check(made_by)
+            held = f"{self.path} holds the answers that a stopped run has for {self.answers:,} files"
+            check_made_by(held, self._made_by, now)
             return
         self._places.clear()
         self._end = 0
         self._file.truncate(0)
-        self._append({**_MARK, **made_by})
+        self._append({**_MARK, **now})
 
     def has(self, path: str) -> bool:
         """Whether it holds the answer for a file as that is now."""
@@ -157,20 +158,6 @@ class Journal:
         offset, self._end = self._end, self._end + len(line)
         return offset
 
-    def _check(self, made_by: dict[str, Any]) -> None:
-        then, now = self._made_by.get("model"), made_by["model"]
-        held = f"{self.path} holds the answers that a stopped run has for {self.answers:,} files"
-        if then != now:
-            raise OutputError(
-                f"{held}, by another model ({_told(then)}) than the one that would go on ({_told(now)}). Name that one "
-                "with --model and --precision, or judge all anew with --fresh."
-            )
-        if self._made_by.get("program") != made_by["program"]:
-            raise OutputError(
-                f"{held}, made by another version of this program, which may answer otherwise. Judge all anew with "
-                "--fresh."
-            )
-
     def _read(self) -> None:
         """Find the answers in the file; what was not written whole is left out, and cut off where it is the end."""
         self._file.seek(0)
@@ -210,7 +197,7 @@ def _locked(path: Path, out: Path) -> Iterator[IO[bytes]]:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise OutputError(f"{path} is in the way, and no ordinary file. Move it elsewhere, or name another --out.")
         with path.open("a+b") as file:
-            if not _hold(file):
+            if not hold(file.fileno()):
                 raise OutputError(f"Another run is writing {out}. Wait until it ends, or name another --out.")
             # The run that held it may just have ended and deleted it.
             if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
@@ -218,12 +205,12 @@ def _locked(path: Path, out: Path) -> Iterator[IO[bytes]]:
                 return
 
 
-def _hold(file: IO[bytes]) -> bool:
-    """Whether the file is this process's alone, as long as it is open."""
+def hold(descriptor: int) -> bool:
+    """Whether an open file or folder is this process's alone from now on, until its descriptor is closed."""
     from filelock import lock_descriptor
 
     try:
-        return lock_descriptor(file.fileno(), blocking=False)
+        return lock_descriptor(descriptor, blocking=False)
     except OSError:  # some network file systems have no locks; better unguarded there than not at all
         return True
 
@@ -233,7 +220,31 @@ def _key(path: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100  resolving a link would take it for the file that it points to
 
 
-def _identity(model: ModelInfo) -> dict[str, str | None]:
+def made_by(model: ModelInfo) -> dict[str, Any]:
+    """What answers depend on beside the recording: the model's `identity` as `model`, and this `program`."""
+    return {"model": identity(model), "program": program()}
+
+
+def check_made_by(held: str, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise OutputError where answers are of another model, or of another version of this program.
+
+    Args:
+        held: where they are and for how many files, in half a sentence.
+        then: what they were made by, see `made_by`; {} where that is unknown.
+        now: what would go on.
+    """
+    if then.get("model") != now["model"]:
+        raise OutputError(
+            f"{held}, by another model ({_told(then.get('model'))}) than the one that would go on "
+            f"({_told(now['model'])}). Name that one with --model and --precision, or judge all anew with --fresh."
+        )
+    if then.get("program") != now["program"]:
+        raise OutputError(
+            f"{held}, made by another version of this program, which may answer otherwise. Judge all anew with --fresh."
+        )
+
+
+def identity(model: ModelInfo) -> dict[str, str | None]:
     """What makes it that model; the same one may come from the Hub first and from the cache the next time."""
     return {
         "name": model.name,
@@ -251,7 +262,7 @@ def _told(model: Any) -> str:
     return f"{told}, revision {str(model['revision'])[:7]}" if model.get("revision") else told
 
 
-def _program() -> str:
+def program() -> str:
     """SHA-256 of this package's code, which nobody has to remember to count up."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):

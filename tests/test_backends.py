@@ -16,11 +16,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import ser_core
 from ser_core import backends, bundle, features, recognizer
-from ser_core.backends import OpenVinoBackend, Requests
+from ser_core.backends import THREADS, OpenVinoBackend, Requests
 from ser_core.bundle import MODEL_FILES
 from ser_core.config import CONTRACT, FeatureConfig
 from ser_core.emotions import LABELS
-from ser_core.errors import BundleError
+from ser_core.errors import BundleError, SerError
 from tests import bundles, sounds
 
 if TYPE_CHECKING:
@@ -227,6 +227,51 @@ def test_no_request_is_ever_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         list(threads.map(lambda _: backend.infer(batch), range(40)))
     assert log == ["done"] * 40
     assert pool.qsize() == 3
+
+
+@pytest.mark.parametrize(("asked", "threads", "requests"), [("1", 1, 1), ("2", 2, 2), ("9", 9, 3)])
+def test_the_environment_bounds_threads_and_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, threads: int, requests: int
+) -> None:
+    batch = np.random.default_rng(0).uniform(-1, 1, (3, 1, CONFIG.n_mels, 192)).astype(np.float32)
+    path = saved(tmp_path, bundles.network())
+    free = OpenVinoBackend(path, CONFIG.n_mels).infer(batch)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setenv(THREADS, asked)
+    backend = OpenVinoBackend(path, CONFIG.n_mels)
+    np.testing.assert_allclose(backend.infer(batch).logits, free.logits, atol=1e-5)
+    pool: Any = backend._requests._pool
+    assert pool.qsize() == requests
+    compiled = pool.get().get_compiled_model()
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    assert not compiled.get_property("ENABLE_CPU_PINNING")
+
+
+@pytest.mark.parametrize("asked", [None, ""])
+def test_without_a_bound_openvino_has_its_own_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None
+) -> None:
+    given: list[dict[str, Any]] = []
+    compile_model = ov.Core.compile_model
+
+    def compiled(core: ov.Core, model: ov.Model, device: str, options: dict[str, Any]) -> Any:
+        given.append(options)
+        return compile_model(core, model, device, options)
+
+    monkeypatch.setattr(ov.Core, "compile_model", compiled)
+    monkeypatch.delenv(THREADS, raising=False)
+    if asked is not None:
+        monkeypatch.setenv(THREADS, asked)
+    requests = Requests(saved(tmp_path, bundles.network()))
+    assert given == [{"INFERENCE_PRECISION_HINT": "f32"}]
+    assert requests._pool.qsize() == os.cpu_count()
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5", "²"])
+def test_a_bound_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv(THREADS, asked)
+    with pytest.raises(SerError, match="SER_THREADS must be a number of threads from 1 on, not"):
+        Requests(saved(tmp_path, bundles.network()))
 
 
 def test_a_request_that_fails_comes_back_to_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = ("librosa", "openvino", "gradio", "av", "torch", "tritonclient", "grpc")
+HEAVY = ("librosa", "openvino", "gradio", "av", "torch", "tritonclient", "grpc", "ray", "pyarrow", "fsspec")
 
 PROBE = """
 import importlib, json, sys

@@ -219,7 +219,7 @@ def test_another_version_of_the_program_is_refused(
     out: Path, clips: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped(out, clips)
-    monkeypatch.setattr(journal, "_program", lambda: "changed")
+    monkeypatch.setattr(journal, "program", lambda: "changed")
     with pytest.raises(OutputError, match="another version of this program"):
         known(out, clips)
 
@@ -229,8 +229,8 @@ def test_the_program_is_another_when_its_code_is(tmp_path: Path, monkeypatch: py
     seen = set()
     for code in ("a", "b"):
         (tmp_path / "features.py").write_text(code, encoding="utf-8")
-        assert journal._program() == journal._program()
-        seen.add(journal._program())
+        assert journal.program() == journal.program()
+        seen.add(journal.program())
     assert len(seen) == 2
 
 
@@ -270,7 +270,7 @@ def test_who_comes_when_it_is_just_deleted_does_not_write_into_what_is_gone(
     out: Path, clips: list[str], monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     stopped(out, clips)
-    hold = journal._hold
+    hold = journal.hold
     held: list[Any] = []
 
     def deleted_first(file: Any) -> bool:
@@ -281,7 +281,7 @@ def test_who_comes_when_it_is_just_deleted_does_not_write_into_what_is_gone(
         held.append(file)
         return hold(file)
 
-    monkeypatch.setattr(journal, "_hold", deleted_first)
+    monkeypatch.setattr(journal, "hold", deleted_first)
     stopped(out, clips[:1])
     assert len(held) == 2
     assert known(out, clips) == "a"
