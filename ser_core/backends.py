@@ -29,7 +29,7 @@ _AT_ONCE = (8, 2, 1)
 meet few sizes; and a large one is quicker, a window for a window."""
 
 
-_hint = "LATENCY"
+_hint: dict[str, str] = {}
 
 
 def prefer_throughput() -> None:
@@ -42,7 +42,7 @@ def prefer_throughput() -> None:
 
     threadpool_limits(limits=1, user_api="blas")
     global _hint  # noqa: PLW0603  the voice detector is loaded once for all, by nobody who could be given it
-    _hint = "THROUGHPUT"
+    _hint = {"PERFORMANCE_HINT": "THROUGHPUT"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Requests:
 
         threads = _threads()
         # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": _hint}
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", **_hint}
         if threads is not None:
             # Not pinned: each process would pin its few threads to the same first cores.
             options |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}

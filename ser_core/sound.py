@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Full scale of 32-bit integers kept as floats. Beyond it, float32 runs over where the spectrogram sums squares.
 _LARGEST_SAMPLE = 2.0**31
-_MOST_HERTZ = 10**9
+_MOST_HERTZ = 10**12
 
 
 @dataclass(frozen=True)

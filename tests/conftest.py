@@ -51,7 +51,7 @@ def for_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks are compiled as for somebody who waits, also after a test of many files."""
     from ser_core import backends
 
-    monkeypatch.setattr(backends, "_hint", "LATENCY")
+    monkeypatch.setattr(backends, "_hint", {})
 
 
 @pytest.fixture

@@ -243,7 +243,8 @@ def test_the_environment_bounds_threads_and_requests(
     pool: Any = backend._requests._pool
     assert pool.qsize() == requests
     compiled = pool.get().get_compiled_model()
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    # OpenVINO starts no more of them than there are cores for.
+    assert compiled.get_property("INFERENCE_NUM_THREADS") in {threads, min(threads, len(os.sched_getaffinity(0)))}
     assert not compiled.get_property("ENABLE_CPU_PINNING")
 
 
@@ -428,7 +429,7 @@ def test_what_is_loaded_for_many_files_gives_the_same_answers(
 ) -> None:
     made = spectrograms(6)
     expected = recognizer.infer(shipped.backend, made)
-    monkeypatch.setattr("ser_core.backends._hint", "LATENCY")  # put back when the test is over
+    monkeypatch.setattr("ser_core.backends._hint", {})  # put back when the test is over
     with threadpool_limits():  # likewise
         backends.prefer_throughput()
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {1}
