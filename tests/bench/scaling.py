@@ -70,7 +70,7 @@ class Machine:
             answers_per_s=max(point["answers_per_s"] for point in found["crowd"]["curve"]),
             clips_per_s=found["throughput"]["clips"]["clips_per_s"],
             resident=found["pages"]["memory"]["ours"]["after_answers"]["resident"],
-            on_cluster=cluster["ratio"] if cluster else None,
+            on_cluster=cluster["ray"]["of_one_machine"] if cluster else None,
         )
 
 
