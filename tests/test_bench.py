@@ -37,6 +37,8 @@ from train import report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+pytestmark = pytest.mark.alone
+
 
 # Multiply-adds.
 

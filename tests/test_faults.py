@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.browser.driving import Server
 
 pytestmark = [
+    pytest.mark.alone,
     bundles.needs_shipped,
     pytest.mark.usefixtures("no_model_named"),
     pytest.mark.skipif(sys.platform != "linux", reason="what a process holds is read from /proc"),

@@ -23,7 +23,10 @@ from tests.fuzz.judge import Judge, Question, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc"),
+]
 
 PATIENT_S = 60.0
 """A machine that runs tests may be busy; `make fuzz` is stricter."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HAPPY, SAD = {"happy": 0.9, "sad": 0.1}, {"happy": 0.1, "sad": 0.9}
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     ("found", "expected", "wrong"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.browser, pytest.mark.bench]
+pytestmark = [pytest.mark.browser, pytest.mark.bench, pytest.mark.alone]
 
 
 def test_the_wait_on_the_page_is_measured_beside_the_bare_page(browser: Browser, tmp_path: Path) -> None:
