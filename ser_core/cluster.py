@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from ser_core import parts
@@ -32,9 +31,6 @@ _PARTS = 50
 """Parts that a run writes at least, if it has so many blocks: a run that is killed loses one of them, or two."""
 _ROWS = 4096
 """Rows that a part waits for at most: some megabytes, which every reader of Parquet likes better than many crumbs."""
-_RETRIES = 10
-"""How often a block is begun again after its worker died: machines come and go, but a file that kills each worker that
-reads it must not go round for ever."""
 _DEATHS = 3
 """Workers in a row that may die while they load the model, before it is taken for a fault of the model."""
 _WRITERS = 2
@@ -79,7 +75,7 @@ def judge(left: Sequence[Item], filesystems: Sequence[fs.FileSystem], folder: Fo
         run: 32 hex digits that name the parts.
 
     Raises:
-        EngineError: too many workers died, one can't load the model, or `folder` can't be written.
+        EngineError: workers can't load the model, something unforeseen happened to one, or `folder` can't be written.
     """
     import ray
     from ray.data import ActorPoolStrategy, DataContext
@@ -93,20 +89,17 @@ def judge(left: Sequence[Item], filesystems: Sequence[fs.FileSystem], folder: Fo
     context.execution_no_progress_timeout_s = -1  # a block of long recordings takes its time
     if plan.quiet:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # Ray Data would try again for ever, and 2.60 has no other way to bound it than the one it warns of.
-        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-        data = ray.data.from_arrow(blocks).map_batches(
-            Judge,
-            fn_constructor_args=(filesystems, plan.model, plan.precision, folder.made_by),
-            batch_size=None,  # a block
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=min(jobs, len(blocks))),
-            num_cpus=1,
-            max_restarts=-1,
-            max_task_retries=_RETRIES,
-            runtime_env={"env_vars": {THREADS: "1", "OPENBLAS_NUM_THREADS": "1"}},
-        )
+    # An actor that dies is started again, and its block begun again, as often as it takes: that is Ray Data's default.
+    # A bound would have to be wide, since each second until a node is known to be gone counts as an attempt.
+    data = ray.data.from_arrow(blocks).map_batches(
+        Judge,
+        fn_constructor_args=(filesystems, plan.model, plan.precision, folder.made_by),
+        batch_size=None,  # a block
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=min(jobs, len(blocks))),
+        num_cpus=1,
+        runtime_env={"env_vars": {THREADS: "1", "OPENBLAS_NUM_THREADS": "1"}},
+    )
     rows = min(max(len(left) // _PARTS, size), _ROWS)
     writers = min(_WRITERS, math.ceil(len(left) / rows))
     try:

@@ -62,7 +62,7 @@ def with_figures(text: str, result: dict[str, Any]) -> str:
         f"{ray['clips_per_s']:.1f} on {result['nodes']} nodes of one core each, {ray['of_one_machine']:.2f} times as "
         f"many; {less['clips_per_s']:.1f} where one of the nodes went away when "
         f"{less['rows_when_the_node_was_removed']:,} rows were written. No row was lost or came twice, no label "
-        f"differed, and no probability by more than {largest:.0e}.\n"
+        f"differed, and {f'no probability by more than {largest:.0e}' if largest else 'neither did a probability'}.\n"
     )
     before, _, rest = text.partition(_BEGIN)
     return f"{before}{_BEGIN}{told}{_END}{rest.partition(_END)[2]}"
@@ -70,6 +70,9 @@ def with_figures(text: str, result: dict[str, Any]) -> str:
 
 def measure(clips: Path, scratch: Path) -> dict[str, Any]:
     """Judge a folder by the ordinary command, by Ray undisturbed, and by Ray while a node goes away."""
+    # Before Ray is imported, which reads it then.
+    os.environ.update(RAY_TMPDIR=str(scratch), RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     print("one machine ...", flush=True)
     alone_s = _timed(clips, "--format", "jsonl", "--out", scratch / "alone.jsonl")
     lines = (scratch / "alone.jsonl").read_text(encoding="utf-8").splitlines()
@@ -79,7 +82,7 @@ def measure(clips: Path, scratch: Path) -> dict[str, Any]:
     for name, disturbed in (("ray", False), ("ray_with_a_node_removed", True)):
         print(name, "...", flush=True)
         out = scratch / name
-        took_s, at = _on_nodes(clips, out, scratch, len(expected) // 2 if disturbed else None)
+        took_s, at = _on_nodes(clips, out, len(expected) // 2 if disturbed else None)
         largest = compare(expected, _rows(out))
         figures[name] = {**_figures(took_s, len(expected)), "largest_difference": largest}
         figures[name]["of_one_machine"] = round(alone_s / took_s, 3)
@@ -129,10 +132,8 @@ def _timed(clips: Path, *options: str | Path) -> float:
     return time.perf_counter() - began
 
 
-def _on_nodes(clips: Path, out: Path, scratch: Path, remove_at: int | None) -> tuple[float, int | None]:
+def _on_nodes(clips: Path, out: Path, remove_at: int | None) -> tuple[float, int | None]:
     """Seconds of the command on a fresh cluster, and how many rows there were when a node was removed."""
-    os.environ.update(RAY_TMPDIR=str(scratch), RAY_USAGE_STATS_ENABLED="0")
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     from ray.cluster_utils import Cluster
 
     nodes: Any = Cluster()
