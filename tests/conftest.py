@@ -54,6 +54,19 @@ def for_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_hint", {})
 
 
+@pytest.fixture(autouse=True)
+def folder_of_uploads() -> Iterator[None]:
+    """Gradio's folder is what it was, also after a page that was served, and ended, in this process."""
+    from page import tidy
+
+    before = os.environ.get(tidy.VARIABLE)
+    yield
+    if before is None:
+        os.environ.pop(tidy.VARIABLE, None)
+    else:
+        os.environ[tidy.VARIABLE] = before
+
+
 @pytest.fixture
 def no_model_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model in the environment, whatever that of who runs the tests says."""
