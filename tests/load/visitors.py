@@ -51,7 +51,7 @@ def recordings(folder: Path, seconds: Sequence[float] = SECONDS, formats: Sequen
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for seed, (length, form) in enumerate(itertools.product(seconds, formats)):
-        voice = sounds.voice(length, 48_000, pitch=100.0 + 2.0 * seed, seed=seed)
+        voice = sounds.voice(length, 48_000, pitch=80.0 + 5.0 * seed, seed=seed)
         found.append(sounds.write(folder, voice, 48_000, form, stem=f"voice-{seed}"))
     return found + [sounds.HOSTILE[name].make(folder) for name in BROKEN]
 
