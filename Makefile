@@ -16,7 +16,7 @@ APP_READY := $(APP_ENV)/.ready
 DEV_READY := $(DEV_ENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-bench run test fuzz load soak fresh lint format bench looks results retrain constraints clean distclean
+.PHONY: help setup setup-dev setup-bench run test fuzz load soak cluster fresh lint format bench looks results retrain constraints clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ load: setup-dev ## 64 visitors with 20 recordings each, at once, into tests/load
 soak: setup-dev ## 2,000 requests in a row, into tests/load/soak.json and docs/reliability.md
 	$(DEV_ENV)/bin/python -m tests.load.soak $(ARGS)
 	$(DEV_ENV)/bin/python -m tests.load.table
+
+cluster: setup-dev ## 2,000 real clips by Ray Data, a node lost half-way, into tests/bench/cluster.json: make cluster DATA=DIR
+	@test -n "$(DATA)" || { echo "Say where the corpora are: make cluster DATA=DIR" >&2; exit 1; }
+	$(DEV_ENV)/bin/python -m tests.cluster --data "$(DATA)" --count 2000 --out tests/bench/cluster.json
 
 fresh: setup-dev ## install requirements.txt alone into a new environment, as a Space does, and ask the app there
 	$(DEV_ENV)/bin/python -m tests.fresh $(ARGS)

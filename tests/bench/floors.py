@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from tests.bench.bars import Found
 
 
+_NOT_ON_THE_WAY = {"loading the model", "drawing", "encoding"}
+"""Stages that no Prediction waits for."""
+
+
 def reasons(found: Found) -> list[str]:
     """For each bar that isn't met and has a floor that explains it, that floor."""
     told = []
@@ -42,7 +46,11 @@ def _against_larger(found: Found) -> list[str]:
 
 
 def _path_floor(found: Found) -> list[str]:
-    names = ", ".join(f"{name} {milliseconds(stage['median_ms'])}" for name, stage in found["stages"]["stages"].items())
+    names = ", ".join(
+        f"{name} {milliseconds(stage['median_ms'])}"
+        for name, stage in found["stages"]["stages"].items()
+        if name not in _NOT_ON_THE_WAY
+    )
     return [f"The way to a Prediction is the sum of its stages, of which the network is one: {names}."]
 
 

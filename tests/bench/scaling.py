@@ -167,6 +167,8 @@ def recordings(machine: Machine) -> str:
 
 
 def _duration(hours: float) -> str:
+    if hours < 1.0:
+        return f"{60.0 * hours:,.0f} minutes"
     return f"{hours / 24.0:,.1f} days" if hours >= 48.0 else f"{hours:,.1f} hours"
 
 
