@@ -29,6 +29,10 @@ _AT_ONCE = (8, 2, 1)
 meet few sizes; and a large one is quicker, a window for a window."""
 
 
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+"""OpenVINO's options of a network that answers alike everywhere: where the CPU has bfloat16 or AMX, its own choice
+gives other probabilities."""
+
 _hint: dict[str, str] = {}
 
 
@@ -86,8 +90,7 @@ class Requests:
         import openvino as ov
 
         threads = _threads()
-        # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", **_hint}
+        options: dict[str, Any] = {**EXACT, **_hint}
         if threads is not None:
             # Not pinned: each process would pin its few threads to the same first cores.
             options |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}

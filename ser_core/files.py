@@ -46,14 +46,24 @@ def find(source: str) -> Iterator[str | NoAudio]:
         Path(folder, name)
         for folder, _, names in os.walk(source, onerror=unread.append)
         for name in names
-        # Names that begin with a dot are what other programs keep beside the sounds (macOS: "._voice.wav").
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        if is_sound(name)
     )
     yield from map(str, found)
     for error in unread:
         yield NoAudio(f"The folder {error.filename} can't be read ({error.strerror}). Check that you may open it.")
     if not found and not unread:
-        yield NoAudio(f"There is no sound file in {source}. Looked for names that end in {', '.join(SUFFIXES)}.")
+        yield no_sound_in(source)
+
+
+def is_sound(name: str) -> bool:
+    """Whether a file in a folder is taken for a recording, by its name."""
+    # Names that begin with a dot are what other programs keep beside the sounds (macOS: "._voice.wav").
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def no_sound_in(folder: object) -> NoAudio:
+    """What is told of a folder without recordings; `folder` is its path or URL."""
+    return NoAudio(f"There is no sound file in {folder}. Looked for names that end in {', '.join(SUFFIXES)}.")
 
 
 def find_all(sources: Sequence[str]) -> list[File]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from ser_core import audio, files, journal
-from ser_core.audio import SUFFIXES
 from ser_core.errors import AudioError, NoAudio, UnreadableAudio
 from ser_core.journal import Stamp
 from ser_core.records import Record
@@ -153,19 +152,11 @@ def _remote(place: Place, filesystem: fs.FileSystem, number: int) -> Iterator[It
     except OSError as error:
         yield Record(str(place), None, f"{place} can't be read ({reason(error)}). Check that you may open it.")
         return
-    found = [info for info in infos if info.is_file and _is_sound(info.base_name)]
+    found = [info for info in infos if info.is_file and files.is_sound(info.base_name)]
     for info in sorted(found, key=lambda info: info.path.split("/")):
         yield Item(place.named(info.path), info.path, number, _stamp(info))
     if not found:
-        yield Record(
-            str(place),
-            None,
-            f"There is no sound file in {place}. Looked for names that end in {', '.join(SUFFIXES)}.",
-        )
-
-
-def _is_sound(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        yield Record(str(place), None, str(files.no_sound_in(place)))
 
 
 def _stamp(info: fs.FileInfo) -> Stamp | None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,3 +38,11 @@ def start(*arguments: str | Path | bytes, code: str | None = None, **options: An
         preexec_fn=hear_interrupts,  # noqa: PLW1509  no threads run here, and nothing else sets a signal
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
     )
+
+
+def until(is_so: Callable[[], Any], patience_s: float = 60.0) -> None:
+    """Wait until something is so. Raises AssertionError where it never is."""
+    deadline = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.05)

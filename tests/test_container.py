@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,6 +14,7 @@ from gradio_client import Client, handle_file
 from page.health import LIVE, READY
 from tests import bundles
 from tests.browser.driving import ROOT, SPOKEN, started
+from tests.processes import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,9 +57,7 @@ def test_what_is_copied_serves_the_page(tmp_path: Path) -> None:
         path.chmod(0o555 if path.is_dir() else 0o444)
     environment = {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1", "GRADIO_TEMP_DIR": str(tmp_path / "temp")}
     with started(root=root, program=json.loads(started_by)[1:], environment=environment) as server:
-        until = time.monotonic() + 60.0
-        while httpx.get(f"{server.url}{READY[1:]}").status_code != 200 and time.monotonic() < until:
-            time.sleep(0.2)
+        until(lambda: httpx.get(f"{server.url}{READY[1:]}").status_code == 200)
         assert httpx.get(f"{server.url}{LIVE[1:]}").status_code == 200
         answer = Client(server.url, verbose=False, download_files=False).predict(
             handle_file(SPOKEN), api_name="/predict"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,6 +15,7 @@ from page import layout, options
 from page.health import LIVE, READY, Health
 from tests import bundles, fakes
 from tests.browser.driving import started
+from tests.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,13 +77,10 @@ def test_first_calls_that_fail_leave_no_page_that_starts_for_ever() -> None:
 def test_a_page_that_drains_says_so_and_still_answers(clip: Path) -> None:
     with started(environment={options.DRAIN: "60"}) as server:
         probe = f"{server.url.rstrip('/')}{READY}"
-        until = time.monotonic() + 60.0
-        while httpx.get(probe).status_code != 200 and time.monotonic() < until:
-            time.sleep(0.2)
+        until(lambda: httpx.get(probe).status_code == 200)
         visitor = Client(server.url, verbose=False, download_files=False)
         os.kill(server.pid, signal.SIGTERM)
-        while httpx.get(probe).status_code == 200 and time.monotonic() < until:
-            time.sleep(0.05)
+        until(lambda: httpx.get(probe).status_code != 200)
         assert httpx.get(probe).json() == {"status": "stopping"}
         assert visitor.predict(handle_file(clip), api_name="/predict")[2]["state"]
     # It was told to end a second time, and did not wait for the minute.

@@ -26,8 +26,8 @@ from ser_core.replica import Patience
 from tests import bundles, sounds, tiers
 from tests.fakes import free_port
 from tests.kserve.server import Server
-from tests.processes import ROOT
-from tests.tiers import HASTY, SLOW_S, asking, batch, same, serving, until
+from tests.processes import ROOT, until
+from tests.tiers import HASTY, SLOW_S, asking, batch, same, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from tests.kserve.server import Server
 from train import model_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -95,14 +94,6 @@ def serving(folder: Path, count: int) -> Iterator[Sequence[Server]]:
     finally:
         for one in servers:
             one.stop()
-
-
-def until(is_so: Callable[[], Any], patience_s: float = 60.0) -> None:
-    """Wait until something is so. Raises AssertionError where it never is."""
-    deadline = time.monotonic() + patience_s
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.05)
 
 
 def same(found: Any, expected: Any) -> bool:

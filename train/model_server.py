@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ser_core import bundle
+from ser_core.backends import EXACT
 from ser_core.bundle import BUNDLED
 from ser_core.errors import SerError
 from ser_core.prediction import Precision
@@ -130,8 +131,7 @@ def _enter(config: dict[str, Any], name: str) -> None:
         mine = {"name": name, "model_version_policy": {"latest": {"num_versions": KEPT_VERSIONS}}}
         entries.append({"config": mine})
     mine["base_path"] = name  # beside config.json, wherever that is mounted
-    # f32 everywhere: where the CPU has bfloat16 or AMX, OpenVINO's own choice gives other probabilities.
-    mine["plugin_config"] = {**mine.get("plugin_config", {}), "INFERENCE_PRECISION_HINT": "f32"}
+    mine["plugin_config"] = {**mine.get("plugin_config", {}), **EXACT}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -100,8 +100,10 @@ def run_by_openvino(network: nn.Module, shape: Sequence[int], example: Sequence[
     import openvino as ov
     import torch
 
+    from ser_core.backends import EXACT
+
     model = ov.convert_model(network, example_input=torch.zeros(*example), input=ov.PartialShape(list(shape)))
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = ov.Core().compile_model(model, "CPU", EXACT)
     request = compiled.create_infer_request()
     return lambda batch: request.infer([batch], share_outputs=True)
 

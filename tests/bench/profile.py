@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser_core import bundle
+from ser_core.backends import EXACT
 from ser_core.config import CONTRACT
 from tests.bench import command, material
 from tests.bench.network import window_shape
@@ -73,7 +74,7 @@ def layers(model: str | None, runs: int) -> dict[str, Any]:
 
     opened = bundle.read(Path(model) if model else bundle.BUNDLED)
     shape = window_shape(opened.features)
-    how = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
+    how = {**EXACT, "PERF_COUNT": True}
     compiled = ov.Core().compile_model(ov.Core().read_model(opened.model_path(opened.precision)), "CPU", how)
     request = compiled.create_infer_request()
     batch = {CONTRACT.input: np.random.default_rng(0).uniform(-1.0, 1.0, shape).astype(np.float32)}

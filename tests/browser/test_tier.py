@@ -17,7 +17,8 @@ from ser_core import bundle
 from ser_core.errors import ModelUnavailable
 from tests import bundles, fakes
 from tests.browser.driving import ROOT, choose, started
-from tests.tiers import served, until
+from tests.processes import until
+from tests.tiers import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

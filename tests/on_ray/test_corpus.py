@@ -30,27 +30,6 @@ Capture = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("no_model_named")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def environment() -> Iterator[None]:
-    with answers.environment():
-        yield
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles.make(tmp_path_factory.mktemp("model") / "small").folder
-
-
-@pytest.fixture
-def clips(tmp_path: Path) -> Path:
-    return answers.voices(tmp_path / "clips")
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "answers"
-
-
 @pytest.fixture
 def ask(model: Path, clips: Path, out: Path) -> Callable[..., int]:
     """Runs the command in this process; gives the exit code."""

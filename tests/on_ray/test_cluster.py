@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from ser_core import cluster, corpus, files
 from ser_core.errors import EngineError
-from tests import answers, bundles, s3_server, sounds
+from tests import bundles, s3_server, sounds
 from tests import cluster as acceptance
 from tests.answers import ask, assert_same, fetched, read
 from tests.processes import start
@@ -27,27 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("no_model_named")]
 _NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024 * 1024}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment() -> Iterator[Path]:
-    with answers.environment() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles.make(tmp_path_factory.mktemp("model") / "small").folder
-
-
-@pytest.fixture
-def clips(tmp_path: Path) -> Path:
-    return answers.voices(tmp_path / "clips")
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "answers"
 
 
 @pytest.fixture(scope="module")
