@@ -46,6 +46,7 @@ soak: setup-dev ## 2,000 requests in a row, into tests/load/soak.json and docs/r
 cluster: setup-dev ## 2,000 real clips by Ray Data, a node lost half-way, into tests/bench/cluster.json: make cluster DATA=DIR
 	@test -n "$(DATA)" || { echo "Say where the corpora are: make cluster DATA=DIR" >&2; exit 1; }
 	$(DEV_ENV)/bin/python -m tests.cluster --data "$(DATA)" --count 2000 --out tests/bench/cluster.json
+	$(DEV_ENV)/bin/python -m tests.bench.scaling
 
 fresh: setup-dev ## install requirements.txt alone into a new environment, as a Space does, and ask the app there
 	$(DEV_ENV)/bin/python -m tests.fresh $(ARGS)
@@ -59,8 +60,10 @@ format: setup-dev ## repair what ruff can
 	$(DEV_ENV)/bin/ruff check --fix .
 	$(DEV_ENV)/bin/ruff format .
 
-bench: setup-dev ## measure how fast everything is, beside what it can be compared with, into docs/speed.md (20 minutes)
+bench: setup-dev ## measure how fast everything is, beside what it can be compared with, into docs/speed.md (half an hour)
 	$(DEV_ENV)/bin/python -m tests.bench $(ARGS)
+	$(DEV_ENV)/bin/python -m tests.bench.scaling
+	$(DEV_ENV)/bin/python -m train report
 
 setup-bench: setup-dev ## add to .venv-dev what only the bench compares with (transformers, matplotlib)
 	$(DEV_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-bench.txt

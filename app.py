@@ -6,16 +6,16 @@ python app.py [--share] [--auth USER:PASSWORD] [--host HOST] [--port PORT] [--ra
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 # Read while gradio is imported, which takes seconds: only once it is clear that there is a page to build.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -25,6 +25,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import ser_core
 from page import tidy
+from page.ending import Ending
+from page.ending import run as run_as_own
 from page.options import Options, parse
 from ser_core import bundle, examples, hub
 from ser_core.config import Limits
@@ -35,16 +37,16 @@ log = logging.getLogger("ser.app")
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import gradio as gr
     from starlette.middleware import Middleware
 
     from page.blocks import Page
     from page.health import Health
+    from page.rate import Rate
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
 
 
-def launch(page: gr.Blocks, options: Options, health: Health | None = None) -> str:
+def launch(page: Page, options: Options, health: Health | None = None) -> str:
     """Serve `page` in the background and return its local address; says on stdout where it can be reached.
 
     Args:
@@ -55,9 +57,13 @@ def launch(page: gr.Blocks, options: Options, health: Health | None = None) -> s
     Raises:
         OSError: the address is taken or not this machine's.
     """
+    from page import remembered
     from page.look import ASSETS, head, style, theme
+    from page.rate import Rate
 
     _check_free(options.host, options.port or 0)
+    page.rate = Rate(options.rate) if options.rate else None
+    page._queue.event_ids_to_events = remembered.Events()
     _, local_url, share_url = page.launch(
         server_name=options.host,
         server_port=options.port,
@@ -72,12 +78,13 @@ def launch(page: gr.Blocks, options: Options, health: Health | None = None) -> s
         max_file_size=Limits().max_bytes,
         enable_monitoring=False,
         run_history=False,
+        state_session_capacity=remembered.MOST_SESSIONS,
         ssr_mode=False,
         mcp_server=options.auth is None,  # Gradio's MCP server asks nobody for a password
         pwa=True,
         favicon_path=ASSETS / "icon.png",
         footer_links=["api", "settings"],
-        app_kwargs={"middleware": [_probes(health), _guard(options)]},
+        app_kwargs={"middleware": [_probes(health), _guard(options, page.rate)]},
         theme=theme(),
         css=style(),
         head=head(),
@@ -104,19 +111,18 @@ def _probes(health: Health | None) -> Middleware:
     return Middleware(Probes, health=health)
 
 
-def _guard(options: Options) -> Middleware:
+def _guard(options: Options, rate: Rate | None) -> Middleware:
     from gradio.utils import get_upload_folder
     from starlette.middleware import Middleware
 
     from page.guard import Guard
-    from page.rate import Rate
 
     return Middleware(
         Guard,
         uploads=lambda: Path(get_upload_folder()),
         share=options.share,
         private=options.auth is not None,
-        rate=Rate(options.rate) if options.rate else None,
+        rate=rate,
     )
 
 
@@ -171,28 +177,53 @@ def _load(found: hub.Located, precision: Precision) -> Recognizer:
     return ser_core.load(found, precision=precision)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Load the model, serve the page until it is interrupted or told to end; returns the exit code."""
+def main(argv: Sequence[str] | None = None, ending: Ending | None = None) -> int:
+    """Load the model, serve the page until it is interrupted or told to end; returns the exit code.
+
+    Args:
+        argv: the command line.
+        ending: of this process; None where it goes on.
+
+    Raises:
+        SystemExit: it was told to end before the page was there, or the command line is wrong.
+    """
+    ending = ending or Ending()
     options = parse(argv)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("ser").setLevel(logging.INFO)
+    _allow_files()
     folder = tidy.Folder.make()
     try:
-        return _serve(options, folder.path)
+        return _serve(options, folder.path, ending)
+    except Exception:
+        log.exception("The page failed in a way that nobody foresaw")
+        return 1
     finally:
+        ending.fall_silent()
         folder.delete()
 
 
-def _serve(options: Options, folder: Path) -> int:
+def run() -> NoReturn:
+    """`main` as this process's own; see `page.ending`."""
+    run_as_own(lambda ending: main(ending=ending))
+
+
+def _serve(options: Options, folder: Path, ending: Ending) -> int:
+    ending.give_up_if_told()
     try:
         servers = {"backend": options.backend, "fallback": options.fallback} if options.backend else {}
         page, recognizer = open_page(options.model, **servers)
     except SerError as error:
         return _fail(str(error))
-    examples_given_out = tidy.files_in(folder)  # by the page itself, before any visitor can come
+    # What the page itself has put there, before any visitor can come: the examples, and its lock.
+    stays = tidy.files_in(folder)
+    page.kept = {os.path.realpath(path) for path in stays}
+    from page import remembered
     from page.health import Health
 
     health = Health(recognizer.is_available)
+    if not options.share:  # for which one may have to wait
+        ending.hold_on()
     try:
         launch(page, options, health)
     except OSError as error:
@@ -202,13 +233,26 @@ def _serve(options: Options, folder: Path) -> int:
         )
     # Beside serving: the page is there at once, and whoever is quick only waits for what must be loaded anyway.
     threading.Thread(target=_warm_up, args=(recognizer, health), name="warm-up", daemon=True).start()
-    tidy.sweep_regularly(folder, examples_given_out, lambda: page.is_running, page.forget)
-    _wait_until_told()
+    before = functools.partial(remembered.clear, page, folder)
+    tidy.sweep_regularly(folder, stays, lambda: page.is_running, page.forget, before)
+    ending.wait()
     health.stopping.set()
     if options.drain_s:
-        _wait_until_told(options.drain_s)
+        ending.wait(options.drain_s)
     page.close(verbose=False)
     return 0
+
+
+def _allow_files() -> None:
+    """As many open files as the system allows: Gradio holds one for each file of an upload that is still coming."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such bound
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = 65_536 if most == resource.RLIM_INFINITY else most
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
 
 
 def _warm_up(recognizer: Recognizer, health: Health) -> None:
@@ -219,22 +263,10 @@ def _warm_up(recognizer: Recognizer, health: Health) -> None:
     health.warm.set()
 
 
-def _wait_until_told(at_most_s: float | None = None) -> None:
-    """Wait for Ctrl-C or SIGTERM; no longer than so many seconds, where a number is given.
-
-    Gradio's own waiting knows only Ctrl-C, and then leaves the connections of open pages to themselves; the server
-    waits for these in vain, and is given up before it has deleted the recordings.
-    """
-    told = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: told.set())
-    told.wait(at_most_s)
-
-
 def _fail(message: str) -> int:
     print(message, file=sys.stderr)
     return 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run()

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ser_core.emotions import COLOURS
-from ser_core.plots import GROUND
+from ser_core.overlays import GROUND
 
 ICON = Path(__file__).parent / "icon.png"
 SIZE, FINER = 512, 4

@@ -11,10 +11,12 @@ from page.fetch import brought_here
 from page.judging import OUR_FAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from gradio.block_function import BlockFunction
     from gradio.state_holder import SessionState
+
+    from page.rate import Rate
 
 UNFIT = (
     "This input is not one that the page can take: a wrong type, a missing part, or a file that was not uploaded here. "
@@ -31,9 +33,15 @@ class Page(gr.Blocks):
 
     Attributes:
         forget: lets go of what the page holds in memory of visitors who are gone; to be called every few seconds.
+        kept: paths of files that no visitor may have deleted, the examples' say.
+        rate: counts what visitors start; None where they may start as much as they like.
+        known: paths of uploads that were there at the last sweep, see `page.remembered`.
     """
 
     forget: Callable[[], None] = staticmethod(lambda: None)
+    kept: Collection[str] = frozenset()
+    rate: Rate | None = None
+    known: Collection[str] = frozenset()
 
     async def preprocess_data(
         self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False

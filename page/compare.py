@@ -30,6 +30,7 @@ REPEATS, LONG = 5, 20
 """How often the network judges a clip, of which the median time is told; once where it has more windows than that."""
 
 HINT = "Judges the recording of the first tab with the weights in each precision."
+AGAIN = "Press Compare: nothing was compared yet, or it was more than five minutes ago."
 NAMES: dict[Precision, str] = {"int8": "INT8", "fp16": "FP16", "fp32": "FP32 (ONNX)"}
 WEIGHTS_COLUMNS = ("weights", "answer", "how sure", "network, ms", "size, MB", "right on unseen actors' speech")
 
@@ -193,7 +194,7 @@ def build(recording: gr.Audio, networks: Networks, model: dict[str, Any]) -> Non
         return *view(networks, found, merge), found
 
     def show_again(found: list[Judged], merge: bool) -> tuple[Any, ...]:
-        return view(networks, found, merge) if found else (gr.skip(),) * 3
+        return view(networks, found, merge) if found else (words.hint(AGAIN), gr.skip(), gr.skip())
 
     shared: dict[str, Any] = {"api_visibility": "private", "show_progress_on": said}
     shown = [said, weights, emotions]

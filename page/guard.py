@@ -7,8 +7,10 @@ what is open is written here, and all else is closed, also what a new version of
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from gradio.route_utils import FnIndexInferError
@@ -18,6 +20,7 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from page.room import DISK, FULL
+from page.tidy import SENDING_S
 from page.tier import ENDPOINT
 from ser_core.config import Limits
 
@@ -33,6 +36,8 @@ ANSWER_BYTES = 4 * 1024 * 1024
 """The most that a request may hold that isn't an upload, Gradio's bound on one to its MCP server."""
 UPLOAD_BYTES = 8 * Limits().max_bytes
 """The most that the files of one upload may hold together."""
+STALLED_S = 30.0
+"""How long a request's next part may take; `SENDING_S` bounds all. An upload keeps room on the disk, and files open."""
 
 log = logging.getLogger("ser.app")
 
@@ -60,6 +65,7 @@ EVENTS = re.compile(f"{_API}/(queue/data|call/(v2/)?[^/]+/[^/]*)")
 
 _CLOSED = f"There is nothing at this address. The page is at /, and {_API}/info tells what programs may call."
 _TOO_LARGE = "This request exceeds the maximum allowed size of {} MB. Send less at once."
+_TOO_SLOW = "This request took too long to come in. Check the connection and send it again, or a smaller file."
 _UNWRITTEN = "The server could not write your file: its disk may be full. Try again in some minutes, or a smaller file."
 _ELSEWHERE = "Another site can't use this page, since it asks for a password. Open the page itself."
 _UNFIT = f"This request is not one that the page can take. {_API}/info tells what programs may call, and how."
@@ -120,29 +126,31 @@ class Guard:
             return
         path = path_of(scope)
         answer = _Answer(send, self._headers(path), _KEPT if path.startswith(_FILE) else None)
-        refusal = self._refusal(scope, path)
+        size = _promised(scope, path)
+        refusal = self._refusal(scope, path, size)
         if refusal is not None:
             await refusal(scope, receive, answer)
             return
+        bounded = _bounded(receive, path, size)
         if path != f"{_API}/upload":
-            await self._through(scope, receive, answer, path)
+            await self._through(scope, bounded, answer, path)
             return
-        size = _declared(scope)
-        with DISK.of(_most(path) if size is None else size, self._uploads()) as there_is:
+        with DISK.of(size, self._uploads()) as there_is:
             if there_is:
-                await self._through(scope, receive, answer, path)
+                await self._through(scope, bounded, answer, path)
             else:
                 await _said(507, FULL)(scope, receive, answer)
 
     async def _through(self, scope: Scope, receive: Receive, answer: _Answer, path: str) -> None:
         """Let a request through; what Gradio makes of it that is no answer becomes one."""
         try:
-            await self._app(scope, _bounded(receive, path), answer)
+            await self._app(scope, receive, answer)
         except (FnIndexInferError, LookupError, TypeError, ValueError, AttributeError) as error:
             # Gradio takes what it is sent as it is: a function's number that there isn't, a body of another shape.
             if answer.began:
                 raise
-            log.warning("A request to %s was refused (%s)", path[:60], type(error).__name__)
+            # Whatever is in the path, it stays one line.
+            log.warning("A request to %r was refused (%s)", path[:60], type(error).__name__)
             await _said(400, _UNFIT)(scope, receive, answer)
         except OSError as error:
             if answer.began or path != f"{_API}/upload":
@@ -156,7 +164,7 @@ class Guard:
                 raise
             await answer({"type": "http.response.body"})
 
-    def _refusal(self, scope: Scope, path: str) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, path: str, size: int) -> ASGIApp | None:
         headers = Headers(scope=scope)
         if not OPEN.fullmatch(path):
             return PlainTextResponse(_CLOSED, status_code=404)
@@ -164,10 +172,10 @@ class Guard:
         if (
             self._private
             and headers.get("sec-fetch-site") == "cross-site"
-            and headers.get("sec-fetch-mode") != "navigate"
+            and (headers.get("sec-fetch-mode") != "navigate" or scope["method"] not in {"GET", "HEAD"})
         ):
             return _said(403, _ELSEWHERE)
-        if (_declared(scope) or 0) > _most(path):
+        if size > _most(path):
             return PlainTextResponse(_TOO_LARGE.format(_most(path) >> 20), status_code=413)
         if self._rate is not None and scope["method"] == "POST" and STARTS.fullmatch(path):
             return self._rate.refusal(scope)
@@ -200,27 +208,39 @@ def path_of(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
-def _declared(scope: Scope) -> int | None:
-    """Bytes that a request says it holds; None where it doesn't say."""
-    size = Headers(scope=scope).get("content-length")
-    return None if size is None else int(size)
+def _promised(scope: Scope, path: str) -> int:
+    """Bytes that a request says it holds; the most that its path takes where it doesn't say, or comes in pieces,
+    whatever it says then.
+    """
+    headers = Headers(scope=scope)
+    size = headers.get("content-length")
+    return _most(path) if size is None or "transfer-encoding" in headers else int(size)
 
 
 def _most(path: str) -> int:
     return UPLOAD_BYTES if path == f"{_API}/upload" else ANSWER_BYTES
 
 
-def _bounded(receive: Receive, path: str) -> Receive:
-    """`receive` that breaks off what is larger than was declared; Gradio cleans up after the error that it gets."""
-    most, got = _most(path), 0
+def _bounded(receive: Receive, path: str, most: int) -> Receive:
+    """`receive` that breaks off what is larger than it may be, or stalls; Gradio cleans up after the error it gets."""
+    got, whole, ends = 0, False, time.monotonic() + SENDING_S
+
+    def refusal(status: int, said: str) -> Exception:
+        return MultiPartException(said) if path == f"{_API}/upload" else HTTPException(status, said)
 
     async def next_part() -> Message:
-        nonlocal got
-        message = await receive()
+        nonlocal got, whole
+        if whole:  # nothing comes but the end of the connection, whenever that may be
+            return await receive()
+        try:
+            async with asyncio.timeout(min(STALLED_S, ends - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            raise refusal(408, _TOO_SLOW) from None
+        whole = not message.get("more_body", False)
         got += len(message.get("body", b""))
         if got > most:
-            said = _TOO_LARGE.format(most >> 20)
-            raise MultiPartException(said) if path == f"{_API}/upload" else HTTPException(413, said)
+            raise refusal(413, _TOO_LARGE.format(most >> 20))
         return message
 
     return next_part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from page.tidy import DELETE_AFTER_S, needed
+from page.tidy import DELETE_AFTER_S, VARIABLE, needed
 from ser_core import plots, timeline
 from ser_core.errors import AudioTooLong, ModelUnavailable, NoAudio, SerError, UnreadableAudio, UnsupportedAudio
 
@@ -117,5 +118,6 @@ def stored(picture: Image) -> str:
 def scratch(name: str) -> Path:
     """A path of this name in a new folder of those that Gradio serves and deletes, once a component gives it out."""
     folder = Path(get_upload_folder(), uuid.uuid4().hex)
-    folder.mkdir(parents=True)
+    # The page's own folder isn't made anew: once that is deleted, as the page ends, nothing is written any more.
+    folder.mkdir(parents=VARIABLE not in os.environ)
     return folder / name

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from ser_core.prediction import Precision
     from ser_core.recognizer import Recognizer
 
-AT_ONCE, WAITING = 2, 32  # answers computed at the same time, and visitors who may wait for one
+AT_ONCE, WAITING = 2, 32
+"""Answers computed at the same time, and visitors who may wait for one.
+
+By what `python -m tests.bench.crowd` measured twice on two cores (the second time is in docs/speed.md): 1 at a time
+gives a fifth to a third fewer answers than 2; 3, 4 and 8 gave between a fifth fewer and a seventh more, which is how
+much such a measurement varies, and each that is at work takes memory. From 8 visitors on, more of them bring no more
+answers but longer waits; the last of 32 waits for seconds, and who comes then is told so at once.
+"""
 
 
 def build(
@@ -53,7 +60,7 @@ def build(
             with gr.Tab("One recording", id="one"):
                 room = analyse.build(recognizer, clips, model)
             with gr.Tab("Live", id="live") as tab:
-                sessions = live.build(recognizer, tab)
+                sessions = live.build(recognizer, tab, page)
             with gr.Tab("Many files", id="many"):
                 files.build(recognizer)
             if load is not None:

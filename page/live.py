@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ from ser_core.stream import MAX_S, Stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from page.blocks import Page
     from ser_core.prediction import Window
     from ser_core.recognizer import Recognizer
 
@@ -36,6 +38,8 @@ PICTURES = 3
 """Of each visitor's last ones are kept: the browser may still be fetching the last but one."""
 GONE_S = 10.0
 """After so long without a sound from a visitor the place is another's: a browser that left doesn't say so."""
+LATE_S = 30.0
+"""So much longer than its sound may a stream last; who sends a piece now and then would else hold a place for hours."""
 LOST_S = 1.5
 """A browser sends no piece while another is on its way: from so much on, what is missing is told."""
 
@@ -102,10 +106,16 @@ class Sessions:
     Args:
         recognizer: judges the windows.
         clock: seconds, steady.
+        stays: whether the file at a path, which a visitor named as sound, is one that is not to be deleted.
     """
 
-    def __init__(self, recognizer: Recognizer, clock: Callable[[], float] = time.monotonic) -> None:
-        self._recognizer, self._clock = recognizer, clock
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        clock: Callable[[], float] = time.monotonic,
+        stays: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self._recognizer, self._clock, self._stays = recognizer, clock, stays
         self._limits = replace(recognizer.limits, max_duration_s=PIECE_S, max_bytes=PIECE_BYTES)
         self._live: dict[str, Session] = {}
         self._left: dict[str, float] = {}
@@ -127,7 +137,8 @@ class Sessions:
         try:
             piece = audio.read(path, sample_rate=None, limits=self._limits)
         finally:
-            Path(path).unlink(missing_ok=True)
+            if not self._stays(path):
+                Path(path).unlink(missing_ok=True)
         session = self._of(visitor, piece.duration_s)
         if session is not None:
             with session.lock:
@@ -154,7 +165,11 @@ class Sessions:
             self._forget_who_is_gone(self._clock())
 
     def _forget_who_is_gone(self, now: float) -> None:
-        self._live = {name: one for name, one in self._live.items() if now - one.heard < GONE_S}
+        self._live = {
+            name: one
+            for name, one in self._live.items()
+            if now - one.heard < GONE_S and now - one.began < MAX_S + LATE_S
+        }
 
     def _forget_who_left(self, now: float) -> None:
         self._left = {name: then for name, then in self._left.items() if now - then < AFTER_S}
@@ -178,9 +193,9 @@ class Sessions:
         return session
 
 
-def build(recognizer: Recognizer, tab: gr.Tab) -> Sessions:
-    """Lay `tab` out and wire it; gives who is live."""
-    sessions = Sessions(recognizer)
+def build(recognizer: Recognizer, tab: gr.Tab, page: Page) -> Sessions:
+    """Lay `tab` of the page out and wire it; gives who is live."""
+    sessions = Sessions(recognizer, stays=lambda path: os.path.realpath(path) in page.kept)
     with gr.Row():
         with gr.Column(min_width=320):
             microphone = gr.Audio(

@@ -30,7 +30,8 @@ class Rate:
 
     def __init__(self, per_minute: int) -> None:
         self._most = RateLimitItemPerMinute(per_minute)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._kept = MemoryStorage()
+        self._limiter = MovingWindowRateLimiter(self._kept)
         self._pass = secrets.token_hex()
 
     def refusal(self, scope: Scope) -> JSONResponse | None:
@@ -53,6 +54,13 @@ class Rate:
             f"visitor. Try again in {seconds} second{'s' if seconds > 1 else ''}."
         )
         return JSONResponse({"detail": said, "error": said}, status_code=429, headers={"Retry-After": str(seconds)})
+
+    def forget(self) -> None:
+        """Forget who started nothing in the last minute; the storage would keep each visitor's address for ever."""
+        begun = time.time() - self._most.get_expiry()
+        for key, started in list(self._kept.events.items()):
+            if not started or started[0].atime < begun:  # the latest comes first
+                self._kept.clear(key)
 
 
 def of(scope: Scope) -> str:

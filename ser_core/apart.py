@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMAND = [sys.executable, "-m", "ser_core.decoder"]
+END_S = 1.0
+"""Seconds to wait for the last one, that nobody needs. A new decoder takes a third of it."""
 REPLY_S = 20.0
 """Seconds to wait for an answer, the decoder's start included. It ends itself earlier, unless it was stopped."""
 MOST_FILES = 1_000
@@ -49,6 +51,10 @@ MOST_FILES = 1_000
 
 # What a Python needs to start, and no secret beside it.
 _VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+
+# What one file took is given back before the next, which is bounded by the same memory: glibc would keep more and more
+# of what it was once asked for, and an arena for each thread.
+_OF_ITS_OWN = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 
 
 class DecoderLost(Exception):
@@ -99,7 +105,7 @@ class _Decoder:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # FFmpeg and mpg123 tell there what they think of each file
                 cwd=Path(__file__).resolve().parent.parent,
-                env={name: os.environ[name] for name in _VARIABLES if name in os.environ} | {"OMP_NUM_THREADS": "1"},
+                env={name: os.environ[name] for name in _VARIABLES if name in os.environ} | _OF_ITS_OWN,
                 start_new_session=True,  # an interrupt from the keyboard is for us
             )
         self._line, self._replies = ours, ours.makefile("rb")
@@ -117,15 +123,21 @@ class _Decoder:
 
     def open(self, how: bytes, file: io.FileIO) -> Source:
         self._files += 1
-        told = self._ask(how, file)
+        self._send(how, file)
+        told = self._answer()
         return Source(blocks=self._blocks(), **told)
 
     def end(self) -> None:
-        """Let it close its file, if it has one."""
+        """Let it close its file, if it has one; it is not fit for another where it doesn't within `END_S`."""
         try:
+            self._line.settimeout(END_S)
+            if not self._whole and self._process.poll() is None:
+                self._answer()  # with a block that nobody wants any more
             self._line.sendall(decoder.END)
-        except OSError:
+        except (DecoderLost, OSError):
             self._whole = False
+        except DecodeError:
+            return  # and has closed it
 
     def close(self) -> None:
         self._process.kill()
@@ -138,32 +150,43 @@ class _Decoder:
         self._line.close()
 
     def _blocks(self) -> Iterator[npt.NDArray[Any]]:
-        while told := self._ask(decoder.NEXT):
+        self._send(decoder.NEXT)
+        while told := self._answer():
+            # Made while the caller is busy with this one.
+            self._send(decoder.NEXT)
             yield told["block"]
 
-    def _ask(self, what: bytes, file: io.FileIO | None = None) -> dict[str, Any]:
-        """Its answer; `block` holds the samples, if there are any."""
+    def _send(self, what: bytes, file: io.FileIO | None = None) -> None:
         self._whole = False
-        self._line.settimeout(REPLY_S)
-        try:
+        with self._or_lost():
+            self._line.settimeout(REPLY_S)
             if file is None:
                 self._line.sendall(what)
             else:
                 socket.send_fds(self._line, [what], [file.fileno()])
+
+    def _answer(self) -> dict[str, Any]:
+        """What it says to what was sent; `block` holds the samples, if there are any."""
+        with self._or_lost():
             told: dict[str, Any] = json.loads(self._replies.readline())
             if "shape" in told:
                 told["block"] = self._samples(**told)
-        except (OSError, EOFError, ValueError) as error:
+        self._whole = True
+        if "fault" in told:
+            raise DecodeError(told["fault"])
+        return told
+
+    @contextmanager
+    def _or_lost(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, ValueError, TypeError, MemoryError) as error:
             self._process.kill()
             log.warning("A decoder was lost (%d): %s", self._process.wait(), error or type(error).__name__)
             raise DecoderLost(
                 "can't be decoded within the time and memory that a recording takes, or it breaks the decoder. Export "
                 "it again as WAV or FLAC, without pictures"
             ) from error
-        self._whole = True
-        if "fault" in told:
-            raise DecodeError(told["fault"])
-        return told
 
     def _samples(self, shape: list[int], dtype: str) -> npt.NDArray[Any]:
         bytes_ = np.empty(math.prod(shape) * np.dtype(dtype).itemsize, dtype=np.uint8)
@@ -198,14 +221,19 @@ class Decoders:
 
     def give(self, worker: _Decoder) -> None:
         """Take one back: to be kept, if it can be asked again."""
-        if worker.fit:
+        try:
             worker.end()
-        with self._lock:
-            if keep := worker.fit:
-                self._idle.append(worker)
-        if not keep:
+        except BaseException:
             self._drop(worker)
-        self._places.release()
+            raise
+        else:
+            if not worker.fit:
+                self._drop(worker)
+                return
+            with self._lock:
+                self._idle.append(worker)
+        finally:
+            self._places.release()
 
     @property
     def pids(self) -> list[int]:

@@ -27,8 +27,9 @@ _SNDFILE_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIF
 # libsndfile's SF_COUNT_MAX: the header gives no length.
 _UNKNOWN_FRAMES = 2**63 - 1
 
-# PCM, float, A-law, mu-law, and any of these by the longer header: codings that hold a number for each sample.
-_PLAIN_TAGS = frozenset({1, 3, 6, 7, 0xFFFE})
+# PCM, float, A-law, mu-law: codings that hold a number for each sample. The longer header tells its coding further on.
+_PLAIN_TAGS = frozenset({1, 3, 6, 7})
+_LONGER_TAG = 0xFFFE
 
 # Demuxers of single files. Playlists (hls, concat, dash), scripts and image sequences, which name other files or
 # addresses to open, are left out.
@@ -73,10 +74,11 @@ class Source:
 def is_plain_wav(file: io.FileIO) -> bool:
     """Whether a file says in its first bytes that it is a WAV of samples as they are; leaves it at its start."""
     file.seek(0)
-    head = file.read(22) or b""
+    head = file.read(46) or b""
     file.seek(0)
     names = head[:4], head[8:16]
-    return names == (b"RIFF", b"WAVEfmt ") and int.from_bytes(head[20:22], "little") in _PLAIN_TAGS
+    tag, coding = (int.from_bytes(head[at : at + 2], "little") for at in (20, 44))
+    return names == (b"RIFF", b"WAVEfmt ") and (coding if tag == _LONGER_TAG else tag) in _PLAIN_TAGS
 
 
 @contextmanager

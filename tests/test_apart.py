@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,14 @@ RATE = 48_000
 CRASH = "import ctypes\ncontainers.open_av = lambda file: ctypes.string_at(0)"
 CIRCLE = "def circle(file):\n    while True: pass\ncontainers.open_av, decoder.BLOCK_CPU_S = circle, 0.2"
 STALL = "import time\ncontainers.open_av, decoder.FILE_S = lambda file: time.sleep(600), 1"
+ONE_BLOCK = """
+import time
+tell_block = decoder._tell_block
+def tell_first(line, block):
+    decoder._tell_block = lambda *rest: time.sleep(600)
+    tell_block(line, block)
+decoder._tell_block = tell_first
+"""
 GREED = "containers.open_av = lambda file: bytearray(2**30)"
 GREED_AT_ONCE = "containers.open_av = lambda file: [bytearray(2**20) for _ in range(1_000)]"
 
@@ -39,17 +48,18 @@ def command(change: str) -> list[str]:
     return [sys.executable, "-c", f"from ser_core import containers, decoder\n{change}\ndecoder.main()"]
 
 
-def ends(pid: int, within_s: float = 30.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        if Path(f"/proc/{pid}/stat").exists() and " Z " in Path(f"/proc/{pid}/stat").read_text():
-            return True  # whoever ends the processes that lost their parent may be slow
-        time.sleep(0.05)
-    return False
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return " Z " in Path(f"/proc/{pid}/stat").read_text()  # who ends processes without a parent may be slow
+    except ProcessLookupError:
+        return True
+    except FileNotFoundError:  # gone in between, or a system without /proc
+        return Path("/proc/self/stat").exists()
+
+
+def await_end(pid: int) -> None:
+    processes.until(lambda: is_gone(pid), 30.0)
 
 
 @pytest.fixture
@@ -109,7 +119,9 @@ def test_joined_blocks_hold_the_same_samples_and_the_error_comes_last() -> None:
     ("head", "plain"),
     [
         (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0", True),
-        (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\xfe\xff", True),
+        (b"RIFF\0\0\0\0WAVEfmt \x28\0\0\0\xfe\xff" + b"\0" * 22 + b"\1\0", True),
+        (b"RIFF\0\0\0\0WAVEfmt \x28\0\0\0\xfe\xff" + b"\0" * 22 + b"\2\0", False),  # ADPCM
+        (b"RIFF\0\0\0\0WAVEfmt \x28\0\0\0\xfe\xff", False),
         (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x55\0", False),  # MP3
         (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x11\0", False),  # ADPCM
         (b"RIFF\0\0\0\0WAVELIST\x10\0\0\0\x01\0", False),
@@ -142,18 +154,26 @@ def test_a_decoder_that_breaks_costs_one_request(
     assert np.array_equal(audio.read(mp3).samples, good.samples)
 
 
+@contextmanager
+def one_block_of(mp3: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[containers.Source]:
+    """A file of which the first block was read, and the next, asked for ahead, hasn't come and won't."""
+    with monkeypatch.context() as changed, mp3.open("rb", buffering=0) as file:
+        changed.setattr(apart, "COMMAND", command(ONE_BLOCK))
+        with apart.opened(decoder.OPEN_AV, file) as source:
+            changed.setattr(apart, "REPLY_S", 5.0)
+            assert len(next(source.blocks)) >= decoder.JOINED_FRAMES
+            yield source
+
+
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP])
 def test_a_decoder_that_ends_midway(
     decoders: apart.Decoders, mp3: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    with mp3.open("rb", buffering=0) as file, apart.opened(decoder.OPEN_AV, file) as source:
-        assert len(next(source.blocks)) >= decoder.JOINED_FRAMES
+    with one_block_of(mp3, monkeypatch) as source:
         os.kill(decoders.pids[0], number)
-        monkeypatch.setattr(apart, "REPLY_S", 1.0)
         with pytest.raises(DecoderLost):
             next(source.blocks)
     assert decoders.pids == []
-    monkeypatch.undo()
     assert audio.read(mp3).duration_s == pytest.approx(10.0, abs=0.1)
 
 
@@ -161,7 +181,7 @@ def test_a_decoder_that_ended_while_nobody_asked_is_replaced(decoders: apart.Dec
     audio.read(mp3)
     (first,) = decoders.pids
     os.kill(first, signal.SIGKILL)
-    assert ends(first)
+    await_end(first)
     audio.read(mp3)
     assert first not in decoders.pids
 
@@ -183,6 +203,34 @@ def test_a_decoder_is_kept_also_where_its_file_is_refused(
     monkeypatch.setattr(apart, "MOST_FILES", 1)
     audio.read(mp3)
     assert decoders.pids != before
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_decoder_that_ends_with_a_block_that_nobody_waits_for_is_replaced_at_once(
+    decoders: apart.Decoders, mp3: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(apart, "END_S", 0.2)
+    began = time.monotonic()
+    with one_block_of(mp3, monkeypatch):
+        os.kill(decoders.pids[0], number)
+    assert time.monotonic() - began < 10.0  # and not `REPLY_S`
+    audio.read(mp3)
+    assert len(decoders.pids) == 1
+
+
+def test_a_decoder_that_answers_nonsense_costs_no_place(
+    decoders: apart.Decoders, mp3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any) -> None:
+        raise MemoryError
+
+    for _ in range((os.cpu_count() or 1) + 1):
+        with monkeypatch.context() as patched, mp3.open("rb", buffering=0) as file:
+            patched.setattr(apart._Decoder, "end", broken)
+            with pytest.raises(MemoryError), apart.opened(decoder.OPEN_AV, file):
+                pass
+    assert decoders.pids == []
+    assert audio.read(mp3).duration_s == pytest.approx(10.0, abs=0.1)
 
 
 def test_without_a_decoder_a_wav_is_still_read(
@@ -244,11 +292,12 @@ def test_no_decoder_outlives_its_parent(mp3: Path, number: int) -> None:
     with processes.start(mp3, code=READ + "sys.stdin.read()", stdin=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert not ends(pid, within_s=0.1)
+        time.sleep(0.1)
+        assert not is_gone(pid)
         if number:
             parent.send_signal(number)
         parent.communicate(timeout=30)  # closes what it waits for
-    assert ends(pid)
+    await_end(pid)
 
 
 def test_a_decoder_that_goes_round_in_circles_ends_without_its_parent_too(mp3: Path) -> None:
@@ -266,7 +315,7 @@ time.sleep(60)
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()
-    assert ends(pid)
+    await_end(pid)
 
 
 def test_a_fork_takes_a_decoder_of_its_own(mp3: Path) -> None:
@@ -283,10 +332,10 @@ def test_a_fork_takes_a_decoder_of_its_own(mp3: Path) -> None:
     with processes.start(mp3, code=code) as parent:
         assert parent.stdout is not None
         first, second = int(parent.stdout.readline()), int(parent.stdout.readline())
-        assert ends(first)  # its parent is gone, though the fork lives
+        await_end(first)  # its parent is gone, though the fork lives
         assert parent.stdout.readline() == "read again\n"
     assert second != first
-    assert ends(second)
+    await_end(second)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into Linux's /proc")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -20,13 +23,19 @@ from gradio_client import Client, handle_file
 
 import app
 import ser_core
-from page import analyse, layout, options, tidy
+from page import analyse, layout, live, options, remembered, tidy
+from page.ending import Ending
 from ser_core import hub
 from ser_core.errors import BundleError
 from ser_core.hub import Located
-from tests import bundles
-from tests.browser.driving import serving
+from tests import bundles, processes
+from tests.browser.driving import serving, started
 from tests.fakes import FAKE, free_port
+from tests.plain_http import PATIENCE_S, call, file
+from tests.processes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,6 +60,7 @@ def test_recordings_are_deleted_and_no_run_is_kept(fake_page: Any, client: Clien
     kept = {Path(file) for files in fake_page.temp_file_sets for file in files}
     recordings = {path for path in kept if path.name == clip.name and path.exists()}
     assert recordings
+    remembered.forget_paths(fake_page)  # other tests have named folders, at which Gradio would stop
     delete_files_created_by_app(fake_page, age=0)
     assert not [path for path in recordings if path.exists()]
     assert fake_page.delete_cache == (60, 300)
@@ -63,6 +73,14 @@ def test_every_way_to_the_model_shares_its_places(fake_page: Any) -> None:
     assert {function.concurrency_limit for function in judged} == {layout.AT_ONCE}
 
 
+def test_there_are_as_many_places_as_docs_security_tells(fake_page: Any) -> None:
+    places = {function.concurrency_id: function.concurrency_limit for function in fake_page.fns.values()}
+    found = (places["model"], places["files"], live.MOST, fake_page._queue.max_size)
+    told = "2 at work on recordings, 1 on a batch, 4 visitors live; 32 waiting"
+    assert found == tuple(int(number) for number in re.findall(r"\d+", told))
+    assert told in (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "target", ["/etc/passwd", str(ROOT / "app.py"), str(ROOT / "requirements.txt"), "http://169.254.169.254/latest"]
 )
@@ -73,10 +91,7 @@ def test_files_of_the_server_are_not_served(fake_page: Any, target: str) -> None
 
 
 def test_a_forged_path_is_refused_even_where_it_is_a_sound(fake_page: Any, clip: Path) -> None:
-    call = f"{fake_page.local_url}gradio_api/call/predict"
-    forged = {"path": str(clip), "meta": {"_type": "gradio.FileData"}}
-    event = httpx.post(call, json={"data": [forged]}).json()["event_id"]
-    reply = httpx.get(f"{call}/{event}", timeout=30).text
+    _, reply = call(fake_page.local_url, [file(str(clip))])
     assert "event: error" in reply
     assert "angry" not in reply
 
@@ -191,24 +206,34 @@ def test_the_model_is_asked_for_on_the_command_line_or_in_the_environment(monkey
     assert options.parse(["--model", "bob/voice"]).model == "bob/voice"
 
 
-def test_main_serves_until_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_serves_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     built: list[Any] = []
     build = layout.build
 
     def remember(*model: Any, **beside: Any) -> Any:
         built.append(build(*model, **beside))
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "example.wav").write_bytes(b"voice")  # as Gradio copies examples
         return built[0]
 
-    def look() -> None:
+    def look(_: Ending) -> None:
         seen.append(httpx.get(f"{built[0].local_url}config").status_code)
+        swept[0][-1]()  # what is done before each sweep
 
-    monkeypatch.setattr(app, "_wait_until_told", look)
+    swept: list[Any] = []
+    monkeypatch.setattr(Ending, "wait", look)
+    monkeypatch.setattr(tidy, "sweep_regularly", lambda *given: swept.append(given))
     monkeypatch.setattr(ser_core, "load", lambda model: FAKE)
     monkeypatch.setattr(layout, "build", remember)
     assert app.main(["--port", str(free_port())]) == 0
     assert seen == [200]
     assert not built[0].is_running
+    (folder, stays, _, forget, before) = swept[0]
+    assert stays == {str(folder / "example.wav")}
+    assert built[0].kept == {os.path.realpath(folder / "example.wav")}
+    assert forget == built[0].forget
+    assert before.func is remembered.clear
     assert FAKE.warm.wait(5.0)
 
 
@@ -225,6 +250,130 @@ def test_recordings_are_deleted_when_the_page_is_told_to_end(
         assert {path.suffix for path in kept} >= {".wav", ".webp"}
         assert visitor.config["connect_heartbeat"]
     assert [path for path in kept if path.exists()] == []
+
+
+@contextlib.contextmanager
+def by_itself(
+    *arguments: str, code: str = "import app; app.run()", **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """The app, whose lines all come by one pipe; it is killed where it doesn't end."""
+    variables = {**os.environ, **environment}
+    with processes.start(*arguments, code=code, env=variables, stderr=subprocess.STDOUT) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+AT_WORK = """
+import numpy as np
+import app
+from ser_core.recognizer import Recognizer
+
+def warm_up(self):
+    while True:
+        self.backend.infer(np.zeros((1, 1, self.config.n_mels, 400), dtype=np.float32))
+        print("at work", flush=True)
+
+Recognizer.warm_up = warm_up
+app.run()
+"""
+
+
+@bundles.needs_shipped
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_order_while_threads_are_at_work(tmp_path: Path, number: signal.Signals) -> None:
+    # `started` waits for the end, and raises where it is an abort.
+    with started(program=("-c", AT_WORK), end=number, log=tmp_path / "log"):
+        until(lambda: "at work" in (tmp_path / "log").read_text())
+
+
+ANOTHER_IS_TOLD = """
+import signal, threading, time
+import app
+
+def tell(*_):
+    time.sleep(1.0)  # by then the main thread waits
+    signal.pthread_kill(threading.get_ident(), {number})
+
+app._warm_up = tell
+app.run()
+"""
+
+
+@bundles.needs_shipped
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_where_the_signal_comes_to_another_thread(tmp_path: Path, number: signal.Signals) -> None:
+    """The system chooses the thread; seldom, but at some time, it isn't the main one."""
+    code = ANOTHER_IS_TOLD.format(number=int(number))
+    with by_itself("--port", str(free_port()), code=code, GRADIO_TEMP_DIR=str(tmp_path)) as process:
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert "The page is at" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+STILL_WRITES = """
+import os, threading
+from pathlib import Path
+import app
+
+def write(number=0):
+    while True:
+        path = Path(os.environ["GRADIO_TEMP_DIR"]) / f"late {number}" / "spectrogram.webp"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"a voice")
+        except OSError:
+            pass
+
+def start(*_):
+    for number in range(20):
+        threading.Thread(target=write, args=(number,), daemon=True).start()
+
+app._warm_up = start
+app.run()
+"""
+
+
+@bundles.needs_shipped
+def test_what_threads_write_when_all_was_deleted_does_not_stay(tmp_path: Path) -> None:
+    with started(program=("-c", STILL_WRITES), environment={"GRADIO_TEMP_DIR": str(tmp_path)}):
+        until(lambda: list(tmp_path.rglob("spectrogram.webp")))
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_can_be_told_to_end_before_it_serves(tmp_path: Path, number: signal.Signals) -> None:
+    with by_itself("--port", str(free_port()), GRADIO_TEMP_DIR=str(tmp_path)) as process:
+        until(lambda: list(tmp_path.iterdir()))
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "says"), [("--help", 0, "--drain"), ("--port=none", 2, "usage: "), ("--model=./no", 1, "./no")]
+)
+def test_what_it_prints_comes_through_a_pipe(argument: str, code: int, says: str) -> None:
+    with by_itself(argument, PYTHONUNBUFFERED="") as process:
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == code
+    assert says in printed
+
+
+def test_a_failure_that_nobody_foresaw_is_told_whole_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tidy.Folder.make()
+    folder.path.mkdir()
+    (folder.path / "a.wav").write_bytes(b"voice")
+    monkeypatch.setattr(app, "open_page", lambda *_: 1 / 0)
+    assert app.main([]) == 1
+    assert "ZeroDivisionError" in caplog.text
+    assert not folder.path.exists()
 
 
 # Its command line
@@ -275,8 +424,8 @@ def test_wrong_usage_is_told_with_exit_code_2(argv: list[str], said: str, capsys
 def test_importing_the_page_imports_no_torch_and_loads_nothing() -> None:
     code = (
         "import sys, app; "
-        "print([name for name in ('torch', 'openvino', 'librosa', 'numba', 'av') if name in sys.modules])"
-    )
+        "print([name for name in ('torch', 'openvino', 'librosa', 'numba', 'av', 'gradio') if name in sys.modules])"
+    )  # gradio reads where recordings shall lie when it is imported, so that must be settled before
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

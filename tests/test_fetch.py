@@ -18,6 +18,7 @@ from gradio.utils import get_upload_folder
 
 from page import fetch, room
 from ser_core.config import Limits
+from tests.plain_http import file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +72,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def brought(*addresses: str) -> list[dict[str, Any]]:
-    sent = [{"path": address, "meta": {"_type": "gradio.FileData"}} for address in addresses]
+    sent = [file(address) for address in addresses]
     with ThreadPoolExecutor(1) as pool:  # in this thread another test's browser may keep a loop of its own
         found: list[dict[str, Any]] = pool.submit(asyncio.run, fetch.brought_here([sent])).result()[0]
     return found

@@ -188,6 +188,23 @@ def test_what_is_no_sound_is_refused_and_deleted(sessions: live.Sessions, tmp_pa
     assert not junk.exists()
 
 
+def test_a_file_that_is_to_stay_is_not_deleted_whoever_names_it(clock: Clock, tmp_path: Path) -> None:
+    path = sounds.write(tmp_path, sounds.tone(1.0), 16_000)
+    careful = live.Sessions(bundles.recognizer(), clock, stays=lambda named: named == str(path))
+    careful.push("ann", str(path))
+    assert path.exists()
+
+
+def test_who_sends_a_little_now_and_then_does_not_hold_a_place_for_ever(
+    sessions: live.Sessions, clock: Clock, speak: Speak
+) -> None:
+    first = speak("ann", 0.5, 0.5)
+    for _ in range(round((stream.MAX_S + live.LATE_S) / (live.GONE_S - 1.0)) + 1):
+        clock.now += live.GONE_S - 1.5
+        last = speak("ann", 0.5, 0.5)
+    assert last is not first
+
+
 def test_a_piece_can_not_be_an_hour_s_sound(sessions: live.Sessions, tmp_path: Path) -> None:
     path = tmp_path / "bomb.flac"
     path.write_bytes(sounds.silent_flac(hours=1.0))

@@ -11,7 +11,7 @@ import pytest
 from gradio_client.utils import QueueError
 
 from tests import bundles
-from tests.load import table, visitors
+from tests.load import passerby, table, visitors
 from tests.processes import ROOT
 
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ def test_no_recording_sounds_like_another(tmp_path: Path) -> None:
     assert len({path.read_bytes() for path in files}) == len({path.name for path in files}) == len(files)
 
 
+def test_who_passes_by_tells_how_soon_the_page_said_that_it_is_busy() -> None:
+    told = passerby.told([(200, 9.0), (passerby.BUSY, 0.1), (passerby.BUSY, 0.3)])
+    assert told == {"asked": 3, "busy": 2, "median_s": 0.2, "slowest_s": 0.3}
+    assert passerby.told([(200, 9.0)]) == {"asked": 1, "busy": 0, "median_s": None, "slowest_s": None}
+
+
 CROWD = {
     "visitors": 64,
     "requests": 1280,
@@ -94,6 +100,7 @@ CROWD = {
     "at_once": 2,
     "waiting": 32,
     "gave_up": 0,
+    "passerby": {"asked": 5, "busy": 2, "median_s": 0.05, "slowest_s": 0.25},
 }
 
 
@@ -101,6 +108,7 @@ def test_the_table_says_what_came_of_a_crowd() -> None:
     text = table.crowd(CROWD)
     assert "| visitors, and requests of each | 64, 20 |" in text
     assert "| told to try again, and did | 3, told within 0.50 s (median 0.10) |" in text
+    assert "| told so who passed by with one small request | 2 of 5, within 0.25 s (median 0.05) |" in text
     assert "| told to try again, and did | 0 |" in table.crowd(CROWD | {"busy": 0, "told_busy_within_s": None})
 
 
@@ -148,6 +156,8 @@ def test_a_small_form_against_the_real_page(name: str, tmp_path: Path) -> None:
     assert (found["wrong"], found["failed"], found["faults"]) == (0, 0, [])
     held = found["held"] if name == "crowd" else found["at_rest"]
     assert held["open_files"] < 200
+    if name == "crowd":
+        assert found["passerby"]["asked"] > 0
     if name == "soak":
         # Nothing of what was sent stays: the page's own examples and its lock do.
         assert found["at_rest"]["files"] <= found["begun"]["files"]

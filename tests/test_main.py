@@ -536,7 +536,7 @@ def test_an_interrupt_does_not_wait_for_what_is_being_judged(voices: Path) -> No
         "from ser_core import recognizer\n"
         "class Slow:\n"
         "    def predict(self, path):\n"
-        "        print('begun', flush=True)\n"
+        "        print('begun\\n', end='', flush=True)\n"
         "        time.sleep(600)\n"
         "recognizer.load = lambda model, precision: Slow()\n"
         "runpy.run_module('ser_core', run_name='__main__', alter_sys=True)\n"

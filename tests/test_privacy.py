@@ -9,6 +9,7 @@ import pytest
 
 from tests import bundles
 from tests.browser.driving import SPOKEN, serving
+from tests.plain_http import call, file, upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,14 +45,10 @@ def test_a_whole_visit_connects_to_nobody_and_leaves_no_trace_in_the_log(tmp_pat
     watched, log = tmp_path / "watched.txt", tmp_path / "log.txt"
     environment = {"PYTHONPATH": str(tmp_path), "WATCHED": str(watched), "HF_TOKEN": TOKEN}
     with serving(environment=environment, log=log) as url:
-        api = f"{url}gradio_api"
         answers = [httpx.get(url).text, httpx.get(f"{url}config").text]
         for content in (SPOKEN.read_bytes(), b"this is no sound at all" * 50):
-            path = httpx.post(f"{api}/upload", files={"files": (TELLING, content)}).json()[0]
-            for sent in (path, path + "x"):
-                data = [{"path": sent, "meta": {"_type": "gradio.FileData"}, "orig_name": TELLING}]
-                event = httpx.post(f"{api}/call/predict", json={"data": data}).json()["event_id"]
-                answers.append(httpx.get(f"{api}/call/predict/{event}", timeout=60).text)
+            path = upload(url, TELLING, content)
+            answers += [call(url, [file(sent, orig_name=TELLING)])[1] for sent in (path, path + "x")]
     assert '"state"' in answers[2]
     assert "no sound file that can be read" in answers[4]
     assert watched.read_text() == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -499,8 +500,11 @@ def test_a_space_runs_one_commit_of_a_model_alone(model: str) -> None:
 def test_the_space_holds_what_the_page_reads_and_no_more(tmp_path: Path) -> None:
     files = publish_space.gather(ROOT, SPACES_MODEL, PRELOADED)
     assert {path.partition("/")[0] for path in files} == {
-        *("README.md", "LICENSE", "app.py", "requirements.txt", "page", "ser_core", "assets")
+        *("README.md", "CONTRIBUTING.md", "LICENSE", "docs", "app.py", "requirements.txt", "page", "ser_core", "assets")
     }
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", files["README.md"].decode())
+    assert "docs/results.md" in linked
+    assert set(linked) <= set(files)
     assert not [path for path in files if "__pycache__" in path or "/." in path or path.startswith(".")]
     for path, content in files.items():
         target = tmp_path / path

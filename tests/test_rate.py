@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,21 @@ def test_others_and_all_that_starts_nothing_go_on() -> None:
         assert page.ask("GET", "/gradio_api/queue/data?session_hash=x").status_code == 200
 
 
+def test_an_address_is_kept_for_a_minute_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Rate(2)
+    page = Page(rate=counted)
+    for host in ("192.0.2.7", "192.0.2.8"):
+        page.ask("POST", JOIN, host)
+    counted.forget()
+    assert [page.ask("POST", JOIN, "192.0.2.7").status_code for _ in range(2)] == [200, 429]
+    assert "192.0.2.8" in str(vars(counted._kept))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61.0)
+    counted.forget()
+    assert "192.0.2" not in str(vars(counted._kept))
+    assert page.ask("POST", JOIN, "192.0.2.7").status_code == 200
+
+
 @pytest.mark.parametrize(
     "path",
     [JOIN, "/gradio_api/call/predict", "/gradio_api/call/v2/batch", "/gradio_api/run/x", "/gradio_api/mcp/", "/login"],
@@ -120,6 +136,8 @@ def test_another_site_has_no_use_of_a_page_with_a_password() -> None:
     assert closed.ask("POST", JOIN, **across).status_code == 403
     assert opened.ask("POST", JOIN, **across).status_code == 200
     assert closed.ask("GET", "/", **{**across, "sec-fetch-mode": "navigate"}).status_code == 200
+    # A form that the other site sends off.
+    assert closed.ask("POST", JOIN, **{**across, "sec-fetch-mode": "navigate"}).status_code == 403
     assert closed.ask("POST", JOIN, **{"sec-fetch-site": "same-origin"}).status_code == 200
 
 

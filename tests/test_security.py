@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -19,17 +20,14 @@ from gradio.utils import get_upload_folder
 from page import guard, room
 from page.blocks import UNFIT
 from page.judging import OUR_FAULT
+from tests.plain_http import API, begin, call, connected, fetch, file, join, upload
+from tests.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
-API = "gradio_api"
 LEAKS = re.compile(r"Traceback|File \"|/site-packages|/tmp/|/root|/home|" + re.escape(str(ROOT)))
-
-
-def file(path: Any, **more: Any) -> dict[str, Any]:
-    return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
 
 
 def raw(page: Any, target: str, **headers: str) -> tuple[int, str, dict[str, str]]:
@@ -46,30 +44,6 @@ def raw(page: Any, target: str, **headers: str) -> tuple[int, str, dict[str, str
         return reply.status, reply.read().decode("utf-8", "replace"), sent
     finally:
         connection.close()
-
-
-def upload(page: Any, name: str, content: bytes) -> str:
-    return str(httpx.post(f"{page.local_url}{API}/upload", files={"files": (name, content)}).json()[0])
-
-
-def call(page: Any, data: Any, name: str = "predict", **more: Any) -> tuple[int, str]:
-    """What the simple API answers: its refusal, or the events."""
-    address = f"{page.local_url}{API}/call/{name}"
-    begun = httpx.post(address, json={"data": data, **more}, timeout=60)
-    if begun.status_code != 200:
-        return begun.status_code, begun.text
-    return 200, httpx.get(f"{address}/{begun.json()['event_id']}", timeout=60).text
-
-
-def join(page: Any, number: int, data: list[Any]) -> dict[str, Any]:
-    """The last message of one function, asked for as the page itself does."""
-    visitor = {"session_hash": f"stranger{number}"}
-    body = {"data": data, "fn_index": number, **visitor}
-    assert httpx.post(f"{page.local_url}{API}/queue/join", json=body).status_code == 200
-    messages = httpx.get(f"{page.local_url}{API}/queue/data", params=visitor, timeout=60).text
-    found = [json.loads(line[6:]) for line in messages.splitlines() if line.startswith("data: ")]
-    done: dict[str, Any] = next(message for message in found if message["msg"] == "process_completed")
-    return done
 
 
 @pytest.fixture
@@ -125,12 +99,12 @@ def test_no_file_of_the_server_is_given_out(fake_page: Any, door: str) -> None:
 
 
 def test_the_upload_folder_holds_no_way_out(fake_page: Any) -> None:
-    inside = upload(fake_page, "x.wav", b"x")
+    inside = upload(fake_page.local_url, "x.wav", b"x")
     for tail in ("/../../../../../../../../etc/passwd", "/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd"):
         status, text, _ = raw(fake_page, f"/{API}/file={Path(inside).parent}{tail}")
         assert status in {403, 404}
         assert "root:" not in text
-    name = upload(fake_page, "../../../../../etc/cron.d/x.wav", b"x")
+    name = upload(fake_page.local_url, "../../../../../etc/cron.d/x.wav", b"x")
     assert Path(name).is_relative_to(get_upload_folder())
 
 
@@ -152,7 +126,7 @@ def test_the_server_fetches_nothing_for_whoever_asks(fake_page: Any, listener: s
 def test_no_input_makes_the_server_ask_a_private_network(fake_page: Any, listener: socket.socket) -> None:
     private = ["http://169.254.169.254/latest/meta-data/", "http://100.100.100.200/", "http://[fd00:ec2::254]/"]
     for address in [*loopback(listener.getsockname()[1]), *private]:
-        status, text = call(fake_page, [file(address)])
+        status, text = call(fake_page.local_url, [file(address)])
         assert status == 200
         assert "event: error" in text
         assert "The address of the sound can't be used" in text, address
@@ -170,7 +144,7 @@ def test_no_function_of_the_page_takes_what_was_not_uploaded(
         if not function.inputs:
             continue
         for forged in (file("/etc/passwd"), file(str(clip)), file(address), {"a": [1]}, [file("/etc/passwd")]):
-            done = join(fake_page, number, [forged] * len(function.inputs))
+            done = join(fake_page.local_url, number, [forged] * len(function.inputs), f"stranger{number}")
             text = json.dumps(done)
             assert not LEAKS.search(text), (number, forged, text)
             if isinstance(forged, list) or "path" in forged:
@@ -179,13 +153,13 @@ def test_no_function_of_the_page_takes_what_was_not_uploaded(
 
 
 def test_another_visitor_s_recording_is_not_found_by_its_content(fake_page: Any, clip: Path) -> None:
-    path = upload(fake_page, "mine.wav", clip.read_bytes())
+    path = upload(fake_page.local_url, "mine.wav", clip.read_bytes())
     known = hashlib.sha256(clip.read_bytes()).hexdigest()
     assert re.fullmatch(r"[0-9a-f]{64}", Path(path).parent.name)
     assert known not in path
     for guess in (path.replace(Path(path).parent.name, known), str(Path(path).parent), get_upload_folder()):
         assert raw(fake_page, f"/{API}/file={guess}")[0] in {403, 404}
-        assert "angry" not in call(fake_page, [file(guess)])[1]
+        assert "angry" not in call(fake_page.local_url, [file(guess)])[1]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +187,7 @@ def test_another_visitor_s_recording_is_not_found_by_its_content(fake_page: Any,
 def test_what_does_not_fit_is_refused_in_words(
     fake_page: Any, capfd: pytest.CaptureFixture[str], data: Any, name: str
 ) -> None:
-    status, text = call(fake_page, data, name)
+    status, text = call(fake_page.local_url, data, name)
     if status == 200:
         assert "event: error" in text or '"state"' not in text
         assert OUR_FAULT not in text
@@ -231,7 +205,7 @@ def test_a_function_that_there_is_not_is_a_refusal(
     body = {"data": [None], "fn_index": number, "session_hash": "stranger"}
     refused = httpx.post(f"{fake_page.local_url}{API}/queue/join", json=body)
     assert 400 <= refused.status_code < 500
-    assert call(fake_page, [None], "nowhere")[0] == 400
+    assert call(fake_page.local_url, [None], "nowhere")[0] == 400
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -241,8 +215,8 @@ def test_no_call_goes_past_the_queue(fake_page: Any) -> None:
 
 
 def test_the_page_answers_after_all_this(fake_page: Any, clip: Path) -> None:
-    assert "angry" in call(fake_page, [file(upload(fake_page, "voice.wav", clip.read_bytes()))])[1]
-    assert UNFIT in json.loads(call(fake_page, [5])[1].partition("data: ")[2])["error"]
+    assert "angry" in call(fake_page.local_url, [file(upload(fake_page.local_url, "voice.wav", clip.read_bytes()))])[1]
+    assert UNFIT in json.loads(call(fake_page.local_url, [5])[1].partition("data: ")[2])["error"]
 
 
 # Sizes
@@ -289,6 +263,68 @@ def test_an_upload_that_is_too_large_is_refused_and_leaves_nothing(
     assert {path.name.split(".")[-1] for path in left_over(fake_page) - before} == {"wav"}
 
 
+def test_who_says_less_than_is_sent_is_refused(fake_page: Any) -> None:
+    """By two headers that contradict each other, as no browser sends them: room is promised for what is sent."""
+    address = urlsplit(fake_page.local_url)
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="x.wav"\r\n\r\n' + b"x" * 50_000
+    asked: list[int] = []
+    with pytest.MonkeyPatch.context() as patched:
+        of = room.DISK.of
+
+        def noted(size: int, folder: Path) -> Any:
+            asked.append(size)
+            return of(size, folder)
+
+        patched.setattr(room.DISK, "of", noted)
+        with connected(fake_page.local_url) as line:
+            head = f"POST /{API}/upload HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1\r\n"
+            head += "Transfer-Encoding: chunked\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+            line.sendall(head.encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(part), part))
+            line.recv(1_000)
+    assert asked == [guard.UPLOAD_BYTES]
+
+
+def test_an_upload_that_stalls_gives_its_room_back(fake_page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "STALLED_S", 0.3)
+    address = urlsplit(fake_page.local_url)
+    with connected(fake_page.local_url) as line:
+        head = f"POST /{API}/upload HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 5000\r\n"
+        line.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
+        answer = line.recv(10_000).decode()
+        assert answer.startswith("HTTP/1.1 4")
+        assert "took too long" in answer + line.recv(10_000).decode()
+    until(lambda: room.DISK.promised == 0)
+
+
+def test_an_upload_that_trickles_ends_too(fake_page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "SENDING_S", 0.5)
+
+    def slowly() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="x.wav"\r\n\r\n'
+        for _ in range(100):
+            yield b"x"
+            time.sleep(0.1)
+
+    address = f"{fake_page.local_url}{API}/upload"
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    refused = httpx.post(address, content=slowly(), headers=headers)
+    assert "took too long" in refused.text
+    until(lambda: room.DISK.promised == 0)
+
+
+def test_an_answer_may_take_longer_than_a_request(fake_page: Any, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = file(upload(fake_page.local_url, "voice.wav", clip.read_bytes()))
+    monkeypatch.setattr(guard, "STALLED_S", 0.2)
+    monkeypatch.setattr(guard, "SENDING_S", 0.2)
+    address = f"{fake_page.local_url}{API}/queue/data"
+    began = time.monotonic()
+    with httpx.stream("GET", address, params={"session_hash": "nobody"}, timeout=60) as answer:
+        for _ in answer.iter_lines():
+            if time.monotonic() - began > 1.0:
+                break
+    assert "angry" in call(fake_page.local_url, [sent])[1]
+
+
 def test_a_thousand_files_are_too_many(fake_page: Any) -> None:
     many = [("files", (f"{index}.wav", b"x")) for index in range(1_001)]
     refused = httpx.post(f"{fake_page.local_url}{API}/upload", files=many)
@@ -308,15 +344,15 @@ def test_nothing_is_taken_in_where_the_disk_is_nearly_full(fake_page: Any, monke
 
 def test_nobody_gets_another_s_answer(fake_page: Any, clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
     api = f"{fake_page.local_url}{API}"
-    data = [file(upload(fake_page, "voice.wav", clip.read_bytes()))]
-    begun = [httpx.post(f"{api}/call/predict", json={"data": data}).json()["event_id"] for _ in range(2)]
+    data = [file(upload(fake_page.local_url, "voice.wav", clip.read_bytes()))]
+    begun = [begin(fake_page.local_url, data) for _ in range(2)]
     assert all(re.fullmatch(r"[0-9a-f]{32}", event) for event in begun)
     assert begun[0] != begun[1]
     for wrong in (begun[0][:-1] + ("0" if begun[0][-1] != "0" else "1"), "*", "", "null"):
         for way in (f"/call/predict/{wrong}", f"/queue/data?session_hash={wrong}"):
             assert "angry" not in httpx.get(f"{api}{way}", timeout=60).text
     for event in begun:
-        assert "angry" in httpx.get(f"{api}/call/predict/{event}", timeout=60).text
+        assert "angry" in fetch(fake_page.local_url, event)
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -341,7 +377,7 @@ def test_browsers_are_told_what_the_page_may(fake_page: Any) -> None:
 
 @pytest.mark.parametrize("name", ["page.html", "picture.svg", "page.xhtml", "script.js", "voice.wav"])
 def test_what_was_uploaded_is_no_page_of_ours(fake_page: Any, name: str) -> None:
-    path = upload(fake_page, name, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
+    path = upload(fake_page.local_url, name, b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
     for part in ({}, {"Range": "bytes=0-9"}):
         status, _, sent = raw(fake_page, f"/{API}/file={quote(path)}", X_Sent="back", Cookie="a=b", **part)
         assert status == (206 if part else 200)

@@ -16,6 +16,7 @@ import pytest
 from page import tidy
 from page.tidy import Folder
 from tests.browser.driving import ROOT
+from tests.processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,16 @@ def test_what_a_killed_page_left_behind_is_deleted_by_the_next_start(base: Path)
     assert not left.exists()
 
 
+def test_what_is_left_of_a_page_without_its_lock_is_deleted_too(base: Path) -> None:
+    left, begun = (Path(tempfile.mkdtemp(prefix=tidy.PREFIX, dir=base)) for _ in range(2))
+    for folder in (left, begun):
+        (folder / "voice.wav").write_bytes(b"voice")
+    os.utime(left, (time.time() - 1_000.0,) * 2)
+    Folder.make().delete()
+    assert not left.exists()
+    assert begun.exists()
+
+
 def test_a_running_page_s_folder_and_what_is_no_page_s_are_left_alone(base: Path, folder: Folder) -> None:
     others = [
         old(folder.path / "voice.wav"),
@@ -77,6 +88,10 @@ def test_a_running_page_s_folder_and_what_is_no_page_s_are_left_alone(base: Path
     target = base / "elsewhere"
     old(target / tidy.LOCK)
     (base / "emotion-page-link").symlink_to(target, target_is_directory=True)
+    for folder_of_others in (base / "emotion-page-scans", base / "emotion-page-sentence"):
+        folder_of_others.mkdir(exist_ok=True)
+        folder_of_others.chmod(0o755)
+        os.utime(folder_of_others, (time.time() - 10_000.0,) * 2)
     os.environ[tidy.VARIABLE] = str(base)
     second = Folder.make()
     assert all(path.exists() for path in (*others, target / tidy.LOCK))
@@ -103,11 +118,34 @@ def test_only_what_is_old_is_swept_and_never_what_is_to_stay(base: Path) -> None
     assert [path for path in base.rglob("*") if path.is_file()] == []
 
 
+def test_an_upload_that_still_comes_in_is_not_swept(base: Path) -> None:
+    coming, left = old(base / "tmp1234", tidy.COMING_S - 60.0), old(base / "tmp5678", tidy.COMING_S + 60.0)
+    there = old(base / "0123" / "voice.wav", tidy.COMING_S - 60.0)
+    tidy.sweep(base, tidy.DELETE_AFTER_S)
+    assert coming.exists()
+    assert not left.exists()
+    assert not there.exists()
+
+
+def test_whatever_goes_wrong_before_it_the_sweep_follows(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidy, "DELETE_EVERY_S", 0)
+    voice, stop = old(base / "0123" / "voice.wav"), threading.Event()
+
+    def broken() -> None:
+        raise ValueError
+
+    thread = tidy.sweep_regularly(base, [], lambda: not stop.is_set(), broken, broken, tick_s=0.01)
+    until(lambda: not voice.exists())
+    stop.set()
+    thread.join(10.0)
+
+
 def test_a_link_is_deleted_and_not_what_it_points_to(base: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     target = old(tmp_path_factory.mktemp("elsewhere") / "file")
     (base / "link").symlink_to(target)
     (base / "folder").symlink_to(target.parent, target_is_directory=True)
-    time.sleep(0.01)
+    for link in base.iterdir():
+        os.utime(link, (time.time() - 1_000.0,) * 2, follow_symlinks=False)
     tidy.sweep(base, 0.0)
     assert target.exists()
     assert list(base.iterdir()) == []

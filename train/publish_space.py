@@ -32,6 +32,9 @@ PATTERNS = (
     "requirements.txt",
     "README.md",
     "LICENSE",
+    "CONTRIBUTING.md",
+    "docs/*.md",
+    "docs/plots/*.png",
     "page/*.py",
     "ser_core/**/*.py",
     "assets/*.md",
@@ -41,7 +44,7 @@ PATTERNS = (
     "assets/examples/*.wav",
     "assets/voice/*",
 )
-"""All that `app.py` and `ser_core` read, with the licences and the page's picture, beside the bundle; see `gather`."""
+"""All that `app.py` and `ser_core` read, and what the README links to, beside the bundle; see `gather`."""
 
 
 def files_of(api: HfApi, repo: Repo, model: HubModel) -> list[str]:

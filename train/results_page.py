@@ -29,7 +29,8 @@ Every figure of the model that ships, and of what it was compared with. Accuraci
 clip by clip in `train/results`; `make results` rebuilds this page from them in seconds. The commands under a table make
 its logits again: from networks trained anew, or on another processor, figures come out alike but for a point or two,
 which is what the table of seeds tells. `DIR` is the folder of the corpora; how to get them is told in
-[the README](../README.md#train-it-again-or-on-your-own-voices)."""
+[the README](../README.md#train-it-again-or-on-your-own-voices), and
+[there](../README.md#how-good-it-is), too, what was seen of the test actors while the recipe was made."""
 RANDOM = """A split at random puts clips of the same actor, who says the same two sentences, on both sides. It measures
 how well a known voice is recognised, and says nothing of the next visitor; the table at the top of this page does. The
 project of 2020 reported such splits. Its notebooks reloaded a model that had been trained on an earlier split before

@@ -112,7 +112,7 @@ def _probabilities(answer: Any) -> dict[str, float]:
 
 def with_settings(at_once: int) -> tuple[str, ...]:
     """The program that serves the page with as many answers at a time."""
-    return ("-c", f"import sys, page.layout as layout; layout.AT_ONCE = {at_once}; import app; sys.exit(app.main())")
+    return ("-c", f"import page.layout as layout; layout.AT_ONCE = {at_once}; import app; app.run()")
 
 
 def settings(model: str | None, folder: Path, clips: Sequence[Path], short: bool) -> list[dict[str, Any]]:

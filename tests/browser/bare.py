@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -79,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.browser.bare")
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     build().launch(server_name="127.0.0.1", server_port=options.port, quiet=True, ssr_mode=False)
 
 

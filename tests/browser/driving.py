@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SPOKEN = ROOT / "assets" / "examples" / "synthetic-loud-and-lively.wav"
-START_S = 90.0
+START_S, END_S = 90.0, 20.0
 
 
 def chromium() -> str | None:
@@ -79,13 +79,14 @@ def started(
         end: how it is told to end.
 
     Raises:
-        RuntimeError: it ended or did not answer in time; the message holds what it printed.
+        RuntimeError: it ended or did not answer in time, or did not end in order when told to; the message holds what
+            it printed.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(python), *program, "--port", str(port), *(["--model", model] if model else [])]
-    variables = {**os.environ, **(environment or {})}
+    variables = {**os.environ, "PYTHONFAULTHANDLER": "1", **(environment or {})}
     with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as printed:
         began = time.monotonic()
         process = subprocess.Popen(command, cwd=root, env=variables, stdout=printed, stderr=subprocess.STDOUT)
@@ -98,7 +99,14 @@ def started(
             yield Server(f"http://127.0.0.1:{port}/", process.pid, time.monotonic() - began)
         finally:
             process.send_signal(end)
-            process.wait(20)
+            try:
+                code = process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)  # faulthandler then prints what each thread is at
+                code = process.wait(END_S)
+        if code != (-end if end == signal.SIGKILL else 0):
+            printed.seek(0)
+            raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{printed.read()}")
 
 
 def _answers(port: int) -> bool:

@@ -28,6 +28,7 @@ def warm(page: Page) -> None:
 
 def start(page: Page) -> None:
     page.get_by_role("tab", name="Live").click()
+    page.wait_for_timeout(1_000)  # the recorder's own script, which Gradio doesn't wait for either
     page.locator("#live").get_by_role("button", name="Record", exact=True).click()
 
 
@@ -82,11 +83,10 @@ def test_before_it_starts_it_says_what_to_do(page: Page) -> None:
 
 
 SHORT = """
-import sys
 from ser_core import stream
 stream.MAX_S = stream.Stream.__init__.__kwdefaults__["max_s"] = 5.0
 import app
-sys.exit(app.main())
+app.run()
 """
 
 

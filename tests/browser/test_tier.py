@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.browser, bundles.needs_shipped]
 CLIPS = sorted((ROOT / "assets" / "examples").glob("*.wav"))[:3]
 CLOSE = 1e-4
 # An open page looks each ten seconds; here it is in more of a hurry.
-PAGE = ("-c", "import app; from page import tier; tier.EVERY_S = 1.0; raise SystemExit(app.main())")
+PAGE = ("-c", "import app; from page import tier; tier.EVERY_S = 1.0; app.run()")
 
 
 @contextmanager

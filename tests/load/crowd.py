@@ -23,7 +23,7 @@ from gradio_client import Client
 from page import layout
 from tests.bench import command
 from tests.browser import driving
-from tests.load import visitors, watch
+from tests.load import passerby, visitors, watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,8 @@ def crowd(url: str, files: Sequence[Path], folder: Path, visitors_: int, request
         requests: of each.
 
     Returns:
-        Counts of what was told, and seconds: median, p95 and slowest answer, median and slowest refusal to wait.
+        Counts of what was told, and seconds: median, p95 and slowest answer, median and slowest refusal to wait; and
+        what somebody was told who passed by, see `passerby.told`.
     """
     alone = Client(url, verbose=False, download_files=folder)
     expected = visitors.alone(alone, list(files))
@@ -59,7 +60,7 @@ def crowd(url: str, files: Sequence[Path], folder: Path, visitors_: int, request
         return [visitors.insist(ask, answer, PATIENCE_S) for ask, answer in asking]
 
     began = time.perf_counter()
-    with ThreadPoolExecutor(visitors_) as pool:
+    with passerby.passing(url) as passed_by, ThreadPoolExecutor(visitors_) as pool:
         visits = [one for many in pool.map(visit, range(visitors_)) for one in many]
     taken = time.perf_counter() - began
     told = [one for visit_ in visits for one in visit_]
@@ -77,6 +78,7 @@ def crowd(url: str, files: Sequence[Path], folder: Path, visitors_: int, request
         "slowest_s": waited[-1],
         "told_busy_within_s": busy[-1] if busy else None,
         "told_busy_median_s": statistics.median(busy) if busy else None,
+        "passerby": passerby.told(passed_by),
     }
 
 

@@ -33,9 +33,9 @@ DELETE_AFTER_S, SHORT_S = 30, 6
 def program(delete_after_s: int) -> tuple[str, str]:
     """The page, which looks every second for what to delete."""
     code = (
-        "import sys, page.tidy as tidy\n"
+        "import page.tidy as tidy\n"
         f"tidy.DELETE_AFTER_S, tidy.DELETE_EVERY_S = {delete_after_s}, 1\n"
-        "import app; sys.exit(app.main())"
+        "import app; app.run()"
     )
     return "-c", code
 
