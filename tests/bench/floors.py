@@ -51,7 +51,7 @@ def _path_floor(found: Found) -> list[str]:
         for name, stage in found["stages"]["stages"].items()
         if name not in _NOT_ON_THE_WAY
     )
-    return [f"The way to a Prediction is the sum of its stages, of which the network is one: {names}."]
+    return [f"The way to a Prediction goes through these stages, each measured by itself in another run: {names}."]
 
 
 def _memory_floor(found: Found) -> list[str]:

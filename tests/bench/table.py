@@ -27,7 +27,8 @@ INTRODUCTION = """# Speed
 
 `make bench` measures all of this again and writes this page. A time is the median of rounds in which ours and what
 stands beside it take turns, so that the machine's moods meet both alike; a ratio is the median over the rounds of ours
-divided by theirs. Everything is warm unless it says otherwise.
+divided by theirs. Everything is warm unless it says otherwise. `make setup-bench` first installs what only this page
+compares with.
 """
 SHORT = "**This was a short run, which shows that all of it works. Its figures mean nothing.**"
 

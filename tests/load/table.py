@@ -46,12 +46,13 @@ def crowd(found: Mapping[str, Any]) -> str:
     """Many at once."""
     busy = f"{found['busy']:,}"
     if found["busy"]:
-        busy += f", told within {found['told_busy_within_s']:.2f} s (median {found['told_busy_median_s']:.2f})"
+        busy += f", told {_within(found['told_busy_within_s'], found['told_busy_median_s'])}"
     rows = {
         "visitors, and requests of each": f"{found['visitors']}, {found['requests'] // found['visitors']}",
         "answered as one alone is": f"{found['answered']:,}",
         "refused as one alone is": f"{found['refused']:,}",
         "told to try again, and did": busy,
+        "told so who passed by with one small request": _passerby(found["passerby"]),
         "gave up after ten minutes": str(found["gave_up"]),
         "wrong, or somebody else's": str(found["wrong"]),
         "failed": str(found["failed"]),
@@ -62,8 +63,18 @@ def crowd(found: Mapping[str, Any]) -> str:
     return (
         f"Recordings of 1.5 to 14 s in eight formats, and broken ones, at a page that computes {found['at_once']} "
         f"answers at a time and lets {found['waiting']} visitors wait. The visitors sit on the same machine and take "
-        "their part of its processor.\n\n" + _rows(rows)
+        "their part of its processor; they share one process, in which each waits for the others, and each sends its "
+        "recording before it asks. Who passes by has a process of their own, and sends none.\n\n" + _rows(rows)
     )
+
+
+def _passerby(found: Mapping[str, Any]) -> str:
+    told = f"{found['busy']:,} of {found['asked']:,}"
+    return f"{told}, {_within(found['slowest_s'], found['median_s'])}" if found["busy"] else told
+
+
+def _within(slowest_s: float, median_s: float) -> str:
+    return f"within {slowest_s:.2f} s (median {median_s:.2f})"
 
 
 def soak(found: Mapping[str, Any]) -> str:
