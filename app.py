@@ -147,8 +147,9 @@ def open_page(wanted: str | None, **servers: Any) -> tuple[Page, Recognizer]:
         BackendError: what asks model servers isn't installed.
     """
     search = hub.Search(wanted)
-    if search.done() and (named := search.result()).commit is None:
-        bundle.outline(named.folder)
+    found = search.result() if search.done() else None
+    if found is not None and found.commit is None:
+        bundle.outline(found.folder)
     from page import layout
 
     # The imports that an answer needs take seconds, in which the Hub can answer; where it isn't asked, they can wait.
@@ -156,7 +157,8 @@ def open_page(wanted: str | None, **servers: Any) -> tuple[Page, Recognizer]:
         if search.done():
             break
         importlib.import_module(name)
-    found = search.result()
+    if found is None:
+        found = search.result()
     while True:
         try:
             recognizer = ser_core.load(found, **servers)

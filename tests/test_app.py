@@ -310,6 +310,7 @@ def test_it_ends_where_the_signal_comes_to_another_thread(tmp_path: Path, number
         printed, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "The page is at" in printed
+    assert printed.count("Model: ") == 1
     assert list(tmp_path.iterdir()) == []
 
 
