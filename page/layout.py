@@ -24,8 +24,8 @@ AT_ONCE, WAITING = 2, 32
 """Answers computed at the same time, and visitors who may wait for one.
 
 By what `python -m tests.bench.crowd` measured three times on two cores (the last is in docs/speed.md): 1 at a time
-gives between 3 % and a third fewer answers than 2; 3, 4 and 8 gave between a fifth fewer and a seventh more, which is
-how much such a measurement varies, and each that is at work takes memory. From 8 visitors on, more of them bring no more
+gives from 3 % to a third fewer answers than 2; 3, 4 and 8 gave between a fifth fewer and a seventh more, which is how
+much such a measurement varies, and each that is at work takes memory. From 8 visitors on, more of them bring no more
 answers but longer waits; the last of 32 waits for seconds, and who comes then is told so at once.
 """
 
